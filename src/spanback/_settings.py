@@ -1,0 +1,184 @@
+"""What the app and its environment ask for, read once. The only module that reads environment variables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Final, Literal, cast, get_args
+
+from spanback.errors import InvalidSetting
+
+ContentMode = Literal["no_content", "span_only", "event_only", "span_and_event"]
+Emit = Literal["span", "log", "both"]
+
+_TRUE: Final = frozenset({"true", "1", "yes", "on"})
+_FALSE: Final = frozenset({"false", "0", "no", "off", ""})
+_MODES: Final = frozenset(get_args(ContentMode))
+
+CAPTURE_CONTENT: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+DISABLED_INSTRUMENTATIONS: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One consistent set of choices. Times are in seconds, sizes in bytes.
+
+    Attributes:
+        content: Where prompts and answers go: nowhere (the default), on spans, on events, or on both.
+        feedback_content: Whether comments and improvements of feedback are kept.
+        content_limit_bytes: The most text kept of one captured content attribute.
+        clients: Names of the clients to instrument; None means all of them.
+        file: A folder or file for OTLP-JSON lines, or None.
+        emit: Whether feedback is emitted as span, as log event, or as both.
+        child_window_s: For how long after its start a rated span gets its feedback as a child.
+        chunk_metrics: Whether the time between chunks of a stream is measured (about 3 us a chunk).
+        user_hash_key: Key of the HMAC that user ids become; without it no user hash is emitted.
+        sdk_disabled: The value of OTEL_SDK_DISABLED.
+        traces_exporter: Names from OTEL_TRACES_EXPORTER, `otlp` unless set.
+        logs_exporter: Names from OTEL_LOGS_EXPORTER, `otlp` unless set.
+        metrics_exporter: Names from OTEL_METRICS_EXPORTER, `otlp` unless set.
+        traces_protocol: `grpc` or `http/protobuf`.
+        logs_protocol: `grpc` or `http/protobuf`.
+        metrics_protocol: `grpc` or `http/protobuf`.
+        flush_timeout_s: The longest that the process waits at its exit for telemetry to leave.
+    """
+
+    content: ContentMode = "no_content"
+    feedback_content: bool = False
+    content_limit_bytes: int = 65_536
+    clients: frozenset[str] | None = None
+    file: str | None = None
+    emit: Emit = "both"
+    child_window_s: float = 300.0
+    chunk_metrics: bool = False
+    user_hash_key: bytes | None = None
+    sdk_disabled: bool = False
+    traces_exporter: tuple[str, ...] = ("otlp",)
+    logs_exporter: tuple[str, ...] = ("otlp",)
+    metrics_exporter: tuple[str, ...] = ("otlp",)
+    traces_protocol: str = "grpc"
+    logs_protocol: str = "grpc"
+    metrics_protocol: str = "grpc"
+    flush_timeout_s: float = 5.0
+
+    def __repr__(self) -> str:
+        """All fields but the key."""
+        shown = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.name != "user_hash_key")
+        return f"Settings({shown})"
+
+
+def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings that environment variables ask for.
+
+    A variable with a value that is not understood counts as not set: a wrong variable must not stop an app. Content
+    capture stays off then.
+
+    Args:
+        environ: The variables; those of the process when None.
+
+    Returns:
+        The settings. Never raises.
+    """
+    env = os.environ if environ is None else environ
+    content = content_mode(env.get(CAPTURE_CONTENT, "")) or "no_content"
+    protocol = env.get("OTEL_EXPORTER_OTLP_PROTOCOL") or "grpc"
+    key = env.get("SPANBACK_USER_HASH_KEY", "")
+    emit = env.get("SPANBACK_EMIT", "").strip().lower()
+    return Settings(
+        content=content,
+        feedback_content=_flag(env.get("SPANBACK_CAPTURE_FEEDBACK_CONTENT"), content != "no_content"),
+        content_limit_bytes=int(_number(env.get("SPANBACK_CONTENT_LIMIT_BYTES"), 65_536)),
+        clients=frozenset(_names(env["SPANBACK_CLIENTS"])) if env.get("SPANBACK_CLIENTS") else None,
+        file=env.get("SPANBACK_FILE") or None,
+        emit=cast("Emit", emit) if emit in get_args(Emit) else "both",
+        child_window_s=_number(env.get("SPANBACK_CHILD_WINDOW_S"), 300.0),
+        chunk_metrics=_flag(env.get("SPANBACK_CHUNK_METRICS"), default=False),
+        user_hash_key=key.encode() or None,
+        sdk_disabled=_flag(env.get("OTEL_SDK_DISABLED"), default=False),
+        traces_exporter=_names(env.get("OTEL_TRACES_EXPORTER") or "otlp"),
+        logs_exporter=_names(env.get("OTEL_LOGS_EXPORTER") or "otlp"),
+        metrics_exporter=_names(env.get("OTEL_METRICS_EXPORTER") or "otlp"),
+        traces_protocol=env.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or protocol,
+        logs_protocol=env.get("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL") or protocol,
+        metrics_protocol=env.get("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL") or protocol,
+        flush_timeout_s=_number(env.get("SPANBACK_FLUSH_TIMEOUT_S"), 5.0),
+    )
+
+
+def content_mode(value: str) -> ContentMode | None:
+    """The mode that a text asks for, in any case; `true` and `false` are understood as older releases did.
+
+    Returns:
+        The mode, or None when the text is none of them.
+    """
+    text = value.strip().lower()
+    if text in _MODES:
+        return cast("ContentMode", text)
+    return "span_only" if text in _TRUE else "no_content" if text in _FALSE else None
+
+
+def with_content(settings: Settings, capture_content: bool | str) -> Settings:
+    """Settings with the content capture that an app asks for in code, which also governs comments of feedback.
+
+    Args:
+        settings: What the environment asks for.
+        capture_content: True for content on spans, False for none, or the name of a mode.
+
+    Returns:
+        The settings.
+
+    Raises:
+        InvalidSetting: The name is no mode.
+    """
+    mode = content_mode(capture_content if isinstance(capture_content, str) else str(bool(capture_content)))
+    if mode is None:
+        rule = f"must be True, False or one of {', '.join(sorted(_MODES))}"
+        raise InvalidSetting("capture_content", capture_content, rule)
+    return replace(settings, content=mode, feedback_content=mode != "no_content")
+
+
+def is_disabled(name: str) -> bool:
+    """Whether OTEL_PYTHON_DISABLED_INSTRUMENTATIONS names this instrumentation, or all of them by `*`."""
+    names = _names(os.environ.get(DISABLED_INSTRUMENTATIONS, ""))
+    return name in names or "*" in names
+
+
+def current() -> Settings:
+    """The settings in force: those given to `use`, else those of the environment, read at the first question."""
+    if _in_force.settings is None:
+        _in_force.settings = from_environment()
+    return _in_force.settings
+
+
+def use(settings: Settings | None) -> None:
+    """Puts settings in force; None means that the environment is read anew at the next question."""
+    _in_force.settings = settings
+
+
+class _InForce:
+    settings: Settings | None = None
+
+
+_in_force: Final = _InForce()
+
+
+def _flag(value: str | None, default: bool) -> bool:
+    text = (value or "").strip().lower()
+    if not text:
+        return default
+    return True if text in _TRUE else False if text in _FALSE else default
+
+
+def _number(value: str | None, default: float) -> float:
+    try:
+        number = float(value or default)
+    except ValueError:
+        return default
+    return number if 0 <= number < float("inf") else default
+
+
+def _names(value: str) -> tuple[str, ...]:
+    return tuple(name for name in (part.strip() for part in value.split(",")) if name)
+
+

@@ -1,0 +1,188 @@
+"""Which span a response came from: the reference that feedback travels by, and the bounded index of response ids."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from spanback import semconv
+
+HANDLE_ATTRIBUTE: Final = "_spanback"
+"""Name of the attribute that a response object carries its handle in."""
+
+Handle = tuple[int, int, int, int, str, "str | None", "str | None", "str | None", "str | None"]
+"""What a response object carries, in primitives only, so that a pickled response needs no spanback to be read:
+trace id, span id, trace flags, start time (ns since the epoch), provider name, request model, prompt name, prompt
+version, conversation id."""
+
+_TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
+_SAMPLED: Final = 0x01
+
+
+@dataclass(frozen=True, slots=True)
+class SpanRef:
+    """A span that feedback can be given on, and the dimensions that are copied onto the feedback.
+
+    A value: hashable, comparable, picklable, free of any live span.
+
+    Attributes:
+        trace_id: 128-bit integer, as in the OpenTelemetry API.
+        span_id: 64-bit integer.
+        sampled: Whether the span was sampled, so that a backend can have it.
+        start_time_ns: When the span started, ns since the epoch; None where it is not known.
+        response_id: `gen_ai.response.id`.
+        provider_name: `gen_ai.provider.name`.
+        request_model: `gen_ai.request.model`.
+        response_model: `gen_ai.response.model`.
+        prompt_name: `gen_ai.prompt.name`.
+        prompt_version: `gen_ai.prompt.version`.
+        conversation_id: `gen_ai.conversation.id`.
+    """
+
+    trace_id: int
+    span_id: int
+    sampled: bool = True
+    start_time_ns: int | None = None
+    response_id: str | None = None
+    provider_name: str | None = None
+    request_model: str | None = None
+    response_model: str | None = None
+    prompt_name: str | None = None
+    prompt_version: str | None = None
+    conversation_id: str | None = None
+
+    @property
+    def traceparent(self) -> str:
+        """The W3C trace context header value, `00-<trace id>-<span id>-<flags>`."""
+        return f"00-{self.trace_id:032x}-{self.span_id:016x}-{'01' if self.sampled else '00'}"
+
+    @classmethod
+    def from_traceparent(cls, traceparent: str) -> SpanRef | None:
+        """Reads a W3C traceparent (Trace Context level 1, section 3.2).
+
+        Args:
+            traceparent: The header's value. Versions above 00 may have more fields behind; version ff is invalid.
+
+        Returns:
+            The reference, or None when the text is no valid traceparent. Never raises.
+        """
+        found = _TRACEPARENT.fullmatch(traceparent.strip())
+        if found is None:
+            return None
+        version, trace_id, span_id, flags, more = found.groups()
+        if version == "ff" or (version == "00" and more is not None):
+            return None
+        ref = cls(int(trace_id, 16), int(span_id, 16), bool(int(flags, 16) & _SAMPLED))
+        return ref if ref.trace_id and ref.span_id else None
+
+    @classmethod
+    def from_handle(
+        cls, handle: Handle, response_id: str | None = None, response_model: str | None = None
+    ) -> SpanRef:
+        """The reference that a handle stands for, with what the response itself says."""
+        trace_id, span_id, flags, start_time_ns, provider, request_model, prompt, version, conversation = handle
+        return cls(
+            trace_id,
+            span_id,
+            bool(flags & _SAMPLED),
+            start_time_ns,
+            response_id,
+            provider,
+            request_model,
+            response_model,
+            prompt,
+            version,
+            conversation,
+        )
+
+    def dimensions(self) -> Iterator[tuple[str, str]]:
+        """The attributes that feedback copies, under their own names; those not known are left out."""
+        for name, value in (
+            (semconv.GEN_AI_PROVIDER_NAME, self.provider_name),
+            (semconv.GEN_AI_REQUEST_MODEL, self.request_model),
+            (semconv.GEN_AI_RESPONSE_MODEL, self.response_model),
+            (semconv.GEN_AI_RESPONSE_ID, self.response_id),
+            (semconv.GEN_AI_PROMPT_NAME, self.prompt_name),
+            (semconv.GEN_AI_PROMPT_VERSION, self.prompt_version),
+            (semconv.GEN_AI_CONVERSATION_ID, self.conversation_id),
+        ):
+            if value is not None:
+                yield name, value
+
+
+class ResponseIndex:
+    """Response id to handle, for objects that were dumped, copied to JSON or rated by their id alone.
+
+    Bounded in number and in age, so it may forget: an object that still carries its handle does not need it. Safe
+    for threads, since each step is one operation of a dict in C.
+
+    Args:
+        limit: The most entries kept; the oldest goes first.
+        max_age_s: How long an entry is believed, in seconds since the span's start.
+    """
+
+    def __init__(self, limit: int = 10_000, max_age_s: float = 86_400.0) -> None:
+        self._limit = limit
+        self._max_age_ns = int(max_age_s * 1e9)
+        self._handles: OrderedDict[str, tuple[Handle, str | None]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._handles)
+
+    def add(self, response_id: str, handle: Handle, response_model: str | None = None) -> None:
+        """Notes where a response came from; a known id is overwritten. Never raises."""
+        handles = self._handles
+        handles[response_id] = (handle, response_model)
+        if len(handles) > self._limit:
+            try:
+                handles.popitem(last=False)
+            except KeyError:  # pragma: no cover - another thread emptied it between the two lines
+                return
+
+    def find(self, response_id: str) -> SpanRef | None:
+        """The reference of a response id, or None when it is unknown, forgotten or too old. Never raises."""
+        entry = self._handles.get(response_id)
+        if entry is None:
+            return None
+        handle, response_model = entry
+        if time.time_ns() - handle[3] > self._max_age_ns:
+            self._handles.pop(response_id, None)
+            return None
+        return SpanRef.from_handle(handle, response_id, response_model)
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self._handles.clear()
+
+
+RESPONSES: Final = ResponseIndex()
+"""The index of this process."""
+
+
+def attach(response: Any, handle: Handle) -> bool:
+    """Puts a handle on an object that an app holds.
+
+    The object's own `__setattr__` is passed by: models that forbid or validate assignments keep the handle too, and
+    it shows neither in dumps nor in comparisons.
+
+    Returns:
+        False for objects that cannot carry it (dicts, generators, slotted objects). Never raises.
+    """
+    try:
+        object.__setattr__(response, HANDLE_ATTRIBUTE, handle)
+    except (AttributeError, TypeError):
+        return False
+    return True
+
+
+def attached(response: Any) -> Handle | None:
+    """The handle that an object carries, or None. Looks into the object's own dict only. Never raises."""
+    try:
+        handle = object.__getattribute__(response, "__dict__").get(HANDLE_ATTRIBUTE)
+    except (AttributeError, TypeError):
+        return None
+    return handle if isinstance(handle, tuple) and len(handle) == 9 else None

@@ -1,0 +1,108 @@
+"""Which OpenTelemetry providers are in force, decided as late as the first span or signal.
+
+An app may call `instrument()` before it sets its own providers, or never set any. So nothing is asked at
+`instrument()`; the first span or signal asks, and if the app has set no provider by then, the set-up function that
+`instrument()` left here makes one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Final
+
+from opentelemetry import metrics, trace
+from opentelemetry._logs import Logger, LoggerProvider, NoOpLogger, NoOpLoggerProvider, get_logger_provider
+from opentelemetry._logs._internal import ProxyLoggerProvider
+
+SCOPE_NAME: Final = "spanback"
+SCOPE_VERSION: Final = version("spanback")
+
+
+class Telemetry:
+    """The providers of one `instrument()`, resolved lazily and then kept.
+
+    Every method never raises and gives None where there is nothing to record to, so that callers can stop early.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._given_tracer_provider: trace.TracerProvider | None = None
+        self._given_meter_provider: metrics.MeterProvider | None = None
+        self._given_logger_provider: LoggerProvider | None = None
+        self._set_up: Callable[[], None] | None = None
+        self._tracer: trace.Tracer | None = None
+        self._logger: Logger | None = None
+        self._meter: metrics.Meter | None = None
+
+    def configure(
+        self,
+        *,
+        tracer_provider: trace.TracerProvider | None = None,
+        meter_provider: metrics.MeterProvider | None = None,
+        logger_provider: LoggerProvider | None = None,
+        set_up: Callable[[], None] | None = None,
+    ) -> None:
+        """Replaces what is in force. Called without arguments it goes back to the app's global providers.
+
+        Args:
+            tracer_provider: Used for spans; the global one when None.
+            meter_provider: Used for metrics; the global one when None.
+            logger_provider: Used for events; the global one when None.
+            set_up: Called once, before the first span or signal, if neither the app nor the argument names a tracer
+                provider by then. It sets the global providers.
+        """
+        with self._lock:
+            self._given_tracer_provider = tracer_provider
+            self._given_meter_provider = meter_provider
+            self._given_logger_provider = logger_provider
+            self._set_up = set_up
+            self._tracer = self._logger = self._meter = None
+
+    def tracer(self) -> trace.Tracer | None:
+        """The tracer for spans, or None while nobody has set a provider that records."""
+        return self._tracer or self._resolve_tracer()
+
+    def logger(self) -> Logger | None:
+        """The logger for events, or None while nobody has set a provider that records."""
+        if self._logger is None:
+            provider = self._given_logger_provider or get_logger_provider()
+            if not isinstance(provider, (ProxyLoggerProvider, NoOpLoggerProvider)):
+                logger = provider.get_logger(SCOPE_NAME, SCOPE_VERSION)
+                self._logger = None if isinstance(logger, NoOpLogger) else logger
+        return self._logger
+
+    def meter(self) -> metrics.Meter | None:
+        """The meter for metrics, or None while nobody has set a provider that records."""
+        if self._meter is None:
+            provider = self._given_meter_provider or metrics.get_meter_provider()
+            if not isinstance(provider, (_PROXY_METER_PROVIDER, metrics.NoOpMeterProvider)):
+                meter = provider.get_meter(SCOPE_NAME, SCOPE_VERSION)
+                self._meter = None if isinstance(meter, metrics.NoOpMeter) else meter
+        return self._meter
+
+    def _resolve_tracer(self) -> trace.Tracer | None:
+        provider = self._given_tracer_provider or trace.get_tracer_provider()
+        if self._set_up is not None and isinstance(provider, trace.ProxyTracerProvider):
+            provider = self._set_up_once()
+        if isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider)):
+            return None
+        tracer = provider.get_tracer(SCOPE_NAME, SCOPE_VERSION)
+        self._tracer = None if isinstance(tracer, trace.NoOpTracer) else tracer
+        return self._tracer
+
+    def _set_up_once(self) -> trace.TracerProvider:
+        with self._lock:
+            set_up, self._set_up = self._set_up, None
+            if set_up is not None:
+                set_up()
+        return trace.get_tracer_provider()
+
+
+# The class has no public name, and a meter provider that is still a proxy records nothing.
+_PROXY_METER_PROVIDER: Final = metrics._internal._ProxyMeterProvider  # noqa: SLF001
+
+
+TELEMETRY: Final = Telemetry()
+"""What is in force in this process."""

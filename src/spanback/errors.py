@@ -1,0 +1,58 @@
+"""The exceptions that spanback raises, and the only ones."""
+
+from __future__ import annotations
+
+_SHOWN_CHARACTERS = 80
+
+
+class SpanbackError(Exception):
+    """The base of every error of spanback."""
+
+
+class InvalidFeedback(SpanbackError, ValueError):  # noqa: N818 - reads as a sentence at the raise, as pydantic's and jsonschema's do
+    """A field of a feedback signal breaks its rule. Raised before anything is emitted.
+
+    Attributes:
+        field: Name of the argument.
+        value: What was given, unchanged.
+        rule: The rule it breaks, as a sentence fragment that starts with "must".
+    """
+
+    def __init__(self, field: str, value: object, rule: str) -> None:
+        self.field = field
+        self.value = value
+        self.rule = rule
+        super().__init__(f"{field}={_shown(value)} {rule}")
+
+    def __reduce__(self) -> tuple[type[InvalidFeedback], tuple[str, object, str]]:
+        return InvalidFeedback, (self.field, self.value, self.rule)
+
+
+class InvalidSetting(SpanbackError, ValueError):  # noqa: N818 - as above
+    """An argument of `instrument()` breaks its rule.
+
+    Attributes:
+        setting: Name of the argument.
+        value: What was given, unchanged.
+        rule: The rule it breaks, as a sentence fragment that starts with "must".
+    """
+
+    def __init__(self, setting: str, value: object, rule: str) -> None:
+        self.setting = setting
+        self.value = value
+        self.rule = rule
+        super().__init__(f"{setting}={_shown(value)} {rule}")
+
+    def __reduce__(self) -> tuple[type[InvalidSetting], tuple[str, object, str]]:
+        return InvalidSetting, (self.setting, self.value, self.rule)
+
+
+def _shown(value: object) -> str:
+    """A primitive value's repr, short enough for one line; anything else by its type, since a foreign repr may raise."""
+    if isinstance(value, (str, bytes)):
+        text = repr(value[: _SHOWN_CHARACTERS + 1])
+    elif value is None or isinstance(value, (bool, int, float)):
+        text = repr(value)
+    else:
+        text = f"<{type(value).__qualname__}>"
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
