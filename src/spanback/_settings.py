@@ -27,7 +27,7 @@ class Settings:
     Attributes:
         content: Where prompts and answers go: nowhere (the default), on spans, on events, or on both.
         feedback_content: Whether comments and improvements of feedback are kept.
-        content_limit_bytes: The most text kept of one captured content attribute.
+        content_limit_bytes: The most that is kept of what one call sends, and of what it gets.
         clients: Names of the clients to instrument; None means all of them.
         file: A folder or file for OTLP-JSON lines, or None.
         emit: Whether feedback is emitted as span, as log event, or as both.
@@ -138,10 +138,9 @@ def with_content(settings: Settings, capture_content: bool | str) -> Settings:
     return replace(settings, content=mode, feedback_content=mode != "no_content")
 
 
-def is_disabled(name: str) -> bool:
-    """Whether OTEL_PYTHON_DISABLED_INSTRUMENTATIONS names this instrumentation, or all of them by `*`."""
-    names = _names(os.environ.get(DISABLED_INSTRUMENTATIONS, ""))
-    return name in names or "*" in names
+def disabled_instrumentations() -> frozenset[str]:
+    """The names in OTEL_PYTHON_DISABLED_INSTRUMENTATIONS."""
+    return frozenset(_names(os.environ.get(DISABLED_INSTRUMENTATIONS, "")))
 
 
 def current() -> Settings:

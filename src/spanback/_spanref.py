@@ -143,6 +143,11 @@ class ResponseIndex:
             except KeyError:  # pragma: no cover - another thread emptied it between the two lines
                 return
 
+    def handle(self, response_id: str) -> Handle | None:
+        """The handle noted for a response id, of any age, or None. Never raises."""
+        entry = self._handles.get(response_id)
+        return None if entry is None else entry[0]
+
     def find(self, response_id: str) -> SpanRef | None:
         """The reference of a response id, or None when it is unknown, forgotten or too old. Never raises."""
         entry = self._handles.get(response_id)

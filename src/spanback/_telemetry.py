@@ -19,6 +19,8 @@ from opentelemetry._logs._internal import ProxyLoggerProvider
 SCOPE_NAME: Final = "spanback"
 SCOPE_VERSION: Final = version("spanback")
 
+OnFound = Callable[[trace.TracerProvider, LoggerProvider], None]
+
 
 class Telemetry:
     """The providers of one `instrument()`, resolved lazily and then kept.
@@ -32,6 +34,7 @@ class Telemetry:
         self._given_meter_provider: metrics.MeterProvider | None = None
         self._given_logger_provider: LoggerProvider | None = None
         self._set_up: Callable[[], None] | None = None
+        self._on_found: OnFound | None = None
         self._tracer: trace.Tracer | None = None
         self._logger: Logger | None = None
         self._meter: metrics.Meter | None = None
@@ -43,6 +46,7 @@ class Telemetry:
         meter_provider: metrics.MeterProvider | None = None,
         logger_provider: LoggerProvider | None = None,
         set_up: Callable[[], None] | None = None,
+        on_found: OnFound | None = None,
     ) -> None:
         """Replaces what is in force. Called without arguments it goes back to the app's global providers.
 
@@ -52,12 +56,15 @@ class Telemetry:
             logger_provider: Used for events; the global one when None.
             set_up: Called once, before the first span or signal, if neither the app nor the argument names a tracer
                 provider by then. It sets the global providers.
+            on_found: Called once, before the first span or signal, with the tracer and logger provider that the app
+                has set or given, but not with those that `set_up` made.
         """
         with self._lock:
             self._given_tracer_provider = tracer_provider
             self._given_meter_provider = meter_provider
             self._given_logger_provider = logger_provider
             self._set_up = set_up
+            self._on_found = on_found
             self._tracer = self._logger = self._meter = None
 
     def tracer(self) -> trace.Tracer | None:
@@ -83,21 +90,21 @@ class Telemetry:
         return self._meter
 
     def _resolve_tracer(self) -> trace.Tracer | None:
-        provider = self._given_tracer_provider or trace.get_tracer_provider()
-        if self._set_up is not None and isinstance(provider, trace.ProxyTracerProvider):
-            provider = self._set_up_once()
-        if isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider)):
-            return None
-        tracer = provider.get_tracer(SCOPE_NAME, SCOPE_VERSION)
-        self._tracer = None if isinstance(tracer, trace.NoOpTracer) else tracer
-        return self._tracer
-
-    def _set_up_once(self) -> trace.TracerProvider:
         with self._lock:
-            set_up, self._set_up = self._set_up, None
-            if set_up is not None:
+            provider = self._given_tracer_provider or trace.get_tracer_provider()
+            if isinstance(provider, trace.ProxyTracerProvider) and self._set_up is not None:
+                self._on_found = None
+                set_up, self._set_up = self._set_up, None
                 set_up()
-        return trace.get_tracer_provider()
+                provider = trace.get_tracer_provider()
+            if isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider)):
+                return None
+            if self._on_found is not None:
+                on_found, self._on_found = self._on_found, None
+                on_found(provider, self._given_logger_provider or get_logger_provider())
+            tracer = provider.get_tracer(SCOPE_NAME, SCOPE_VERSION)
+            self._tracer = None if isinstance(tracer, trace.NoOpTracer) else tracer
+            return self._tracer
 
 
 # The class has no public name, and a meter provider that is still a proxy records nothing.

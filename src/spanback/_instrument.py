@@ -1,0 +1,140 @@
+"""`instrument()`, `uninstrument()` and `status()`: where the wrapping of clients and the way out are put together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from os import PathLike, fspath
+from typing import Any, Final
+
+from opentelemetry._logs import LoggerProvider
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
+
+from spanback import _settings, export
+from spanback._settings import Settings
+from spanback._telemetry import TELEMETRY
+from spanback.errors import InvalidSetting
+from spanback.instrumentation import ADAPTERS, WRAPPING, TargetStatus
+
+
+@dataclass(slots=True)
+class _Given:
+    """What the calls of `instrument()` have asked for so far; what a later call leaves out stays."""
+
+    tracer_provider: TracerProvider | None = None
+    meter_provider: MeterProvider | None = None
+    logger_provider: LoggerProvider | None = None
+    capture_content: bool | str | None = None
+    clients: frozenset[str] | None = None
+    file: str | None = None
+
+
+_given: Final = _Given()
+
+
+def instrument(
+    *,
+    tracer_provider: TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
+    logger_provider: LoggerProvider | None = None,
+    capture_content: bool | str | None = None,
+    clients: Collection[str] | None = None,
+    file: str | PathLike[str] | None = None,
+    set_up: bool = True,
+) -> None:
+    """Puts a span around every call of every LLM client that spanback knows, imported already or later.
+
+    Takes less than 10 ms, imports no client and opens no connection. Nothing is asked of OpenTelemetry yet: the first
+    span or signal uses the providers that the app has set by then, or sets the SDK up from the `OTEL_*` variables.
+    Calling it again is harmless: what is given replaces, what is left out stays as it was.
+
+    Args:
+        tracer_provider: Takes the spans, instead of the global provider.
+        meter_provider: Takes the metrics, instead of the global provider.
+        logger_provider: Takes the events, instead of the global provider.
+        capture_content: True keeps prompts and answers on spans and the comments and improvements of feedback; False
+            keeps none of them; or one of `no_content`, `span_only`, `event_only`, `span_and_event`. When None,
+            OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT decides, and without it nothing is kept.
+        clients: Names of the clients to instrument, such as `["openai"]`; all when None, but for those named in
+            OTEL_PYTHON_DISABLED_INSTRUMENTATIONS.
+        file: A folder, or a file ending in `.jsonl`, for OTLP-JSON lines, as well as OTLP where
+            OTEL_EXPORTER_OTLP_ENDPOINT is set and instead of it where it is not. When None, SPANBACK_FILE decides.
+        set_up: Whether the SDK may be set up if the app sets no provider.
+
+    Raises:
+        InvalidSetting: An argument breaks its rule; nothing has changed then.
+    """
+    settings = _settings.from_environment()
+    content = _given.capture_content if capture_content is None else capture_content
+    if content is not None:
+        settings = _settings.with_content(settings, content)
+    given_clients = _check_clients(clients)
+    chosen = next((names for names in (given_clients, _given.clients, settings.clients) if names is not None), None)
+    path = _check_file(file) or _given.file or settings.file
+    settings = replace(settings, clients=chosen, file=path)
+
+    _given.tracer_provider = tracer_provider or _given.tracer_provider
+    _given.meter_provider = meter_provider or _given.meter_provider
+    _given.logger_provider = logger_provider or _given.logger_provider
+    _given.capture_content, _given.clients, _given.file = content, given_clients, path
+    _settings.use(settings)
+    TELEMETRY.configure(
+        tracer_provider=_given.tracer_provider,
+        meter_provider=_given.meter_provider,
+        logger_provider=_given.logger_provider,
+        set_up=partial(export.set_up, settings) if set_up else None,
+        on_found=partial(_add_file, settings) if path else None,
+    )
+    WRAPPING.install(chosen if chosen is not None else _enabled())
+
+
+def uninstrument() -> None:
+    """Takes everything back that `instrument()` did: the clients' functions are the very same objects again.
+
+    Streams that are still open end their spans. Providers that were set up stay, since OpenTelemetry has no way to
+    unset them; what they hold is still sent. Never raises.
+    """
+    WRAPPING.remove()
+    TELEMETRY.configure()
+    _settings.use(None)
+    for field in fields(_Given):
+        setattr(_given, field.name, None)
+
+
+def status() -> list[TargetStatus]:
+    """What became of each function that spanback wraps. Never raises.
+
+    Returns:
+        One `TargetStatus` a target.
+    """
+    return WRAPPING.status()
+
+
+def _enabled() -> frozenset[str]:
+    return frozenset(ADAPTERS) - _settings.disabled_instrumentations()
+
+
+def _add_file(settings: Settings, tracer_provider: TracerProvider, logger_provider: LoggerProvider) -> None:
+    export.add_file(tracer_provider, logger_provider, settings)
+
+
+def _check_clients(clients: Any) -> frozenset[str] | None:
+    if clients is None:
+        return None
+    if isinstance(clients, str) or not isinstance(clients, Collection):
+        raise InvalidSetting("clients", clients, "must be a list of client names")
+    for client in clients:
+        if client not in ADAPTERS:
+            raise InvalidSetting("clients", client, f"must be among {', '.join(ADAPTERS)}")
+    return frozenset(clients)
+
+
+def _check_file(file: Any) -> str | None:
+    if file is None:
+        return None
+    path = fspath(file) if isinstance(file, (str, PathLike)) else ""
+    if not isinstance(path, str) or not path.strip():
+        raise InvalidSetting("file", file, "must name a folder, or a file ending in .jsonl")
+    return path

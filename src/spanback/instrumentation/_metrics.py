@@ -1,0 +1,101 @@
+"""The conventions' client metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from opentelemetry.metrics import Meter
+
+from spanback import semconv as sc
+from spanback.instrumentation._adapter import Attributes
+
+# The conventions' explicit bucket boundaries.
+DURATION_BUCKETS_S: Sequence[float] = tuple(0.01 * 2**power for power in range(14))
+TOKEN_BUCKETS: Sequence[float] = tuple(float(4**power) for power in range(14))
+
+_DIMENSIONS = (
+    sc.GEN_AI_OPERATION_NAME,
+    sc.GEN_AI_PROVIDER_NAME,
+    sc.GEN_AI_REQUEST_MODEL,
+    sc.GEN_AI_RESPONSE_MODEL,
+    sc.SERVER_ADDRESS,
+    sc.SERVER_PORT,
+    sc.ERROR_TYPE,
+)
+_USAGE = (
+    (sc.GEN_AI_USAGE_INPUT_TOKENS, sc.METRIC_INFERENCE_USAGE_INPUT_TOKENS, True),
+    (sc.GEN_AI_USAGE_OUTPUT_TOKENS, sc.METRIC_INFERENCE_USAGE_OUTPUT_TOKENS, True),
+    (sc.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS, sc.METRIC_INFERENCE_USAGE_CACHE_READ_INPUT_TOKENS, False),
+    (sc.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS, sc.METRIC_INFERENCE_USAGE_CACHE_WRITE_INPUT_TOKENS, False),
+    (sc.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS, sc.METRIC_INFERENCE_USAGE_REASONING_OUTPUT_TOKENS, False),
+)
+
+
+class ClientMetrics:
+    """The instruments of one meter."""
+
+    def __init__(self, meter: Meter) -> None:
+        def seconds(name: str, description: str) -> Any:
+            return meter.create_histogram(
+                name, "s", description, explicit_bucket_boundaries_advisory=DURATION_BUCKETS_S
+            )
+
+        def tokens(name: str, description: str) -> Any:
+            return meter.create_histogram(
+                name, "{token}", description, explicit_bucket_boundaries_advisory=TOKEN_BUCKETS
+            )
+
+        self._inference_s = seconds(sc.METRIC_INFERENCE_DURATION, "Duration of an inference call")
+        self._operation_s = seconds(sc.METRIC_OPERATION_DURATION, "Duration of a GenAI call that is no inference")
+        self._first_chunk_s = seconds(sc.METRIC_INFERENCE_TIME_TO_FIRST_CHUNK, "Time to the first chunk of a stream")
+        self._next_chunk_s = seconds(sc.METRIC_INFERENCE_TIME_PER_OUTPUT_CHUNK, "Time between chunks of a stream")
+        self._input_tokens = tokens(sc.METRIC_INFERENCE_OPERATION_INPUT_TOKENS, "Input tokens of a call")
+        self._output_tokens = tokens(sc.METRIC_INFERENCE_OPERATION_OUTPUT_TOKENS, "Output tokens of a call")
+        self._usage = [
+            (attribute, meter.create_counter(name, "{token}", "Tokens used"), is_always)
+            for attribute, name, is_always in _USAGE
+        ]
+
+    def record(self, attributes: Attributes, duration_s: float, is_inference: bool, context: Any) -> None:
+        """Counts one call that has ended.
+
+        Args:
+            attributes: All attributes of the call's span.
+            duration_s: From the call to its end, for a stream to the end of the stream.
+            is_inference: Whether the call generates content.
+            context: The context that holds the call's span, for exemplars.
+        """
+        dimensions = {name: attributes[name] for name in _DIMENSIONS if name in attributes}
+        if not is_inference:
+            self._operation_s.record(duration_s, dimensions, context)
+            return
+        self._inference_s.record(duration_s, dimensions, context)
+        first_chunk_s = attributes.get(sc.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK)
+        if first_chunk_s is not None:
+            self._first_chunk_s.record(first_chunk_s, dimensions, context)
+        for attribute, histogram in (
+            (sc.GEN_AI_USAGE_INPUT_TOKENS, self._input_tokens),
+            (sc.GEN_AI_USAGE_OUTPUT_TOKENS, self._output_tokens),
+        ):
+            if attribute in attributes:
+                histogram.record(attributes[attribute], dimensions, context)
+        dimensions.pop(sc.ERROR_TYPE, None)
+        # Which part of the tokens was text or an image is not told by most providers, and is not guessed.
+        dimensions[sc.GEN_AI_TOKEN_MODALITY] = "unknown"
+        for attribute, counter, is_always in self._usage:
+            tokens = attributes.get(attribute, 0)
+            if tokens or is_always:
+                counter.add(tokens, dimensions, context)
+
+    def record_chunks(self, attributes: Attributes, times_s: Sequence[float], context: Any) -> None:
+        """Records the time between each two chunks of a stream.
+
+        Args:
+            attributes: All attributes of the call's span.
+            times_s: When each chunk came, in seconds of one clock.
+            context: The context that holds the call's span, for exemplars.
+        """
+        dimensions = {name: attributes[name] for name in _DIMENSIONS if name in attributes}
+        for before, after in zip(times_s, times_s[1:]):
+            self._next_chunk_s.record(after - before, dimensions, context)

@@ -1,0 +1,154 @@
+"""Watching a stream without standing in its way: one watch, and two generators that differ only in `async`."""
+
+from __future__ import annotations
+
+import weakref
+from asyncio import CancelledError
+from collections.abc import AsyncIterator, Callable, Iterator
+from time import perf_counter, time_ns
+from typing import Any, Final
+
+from spanback._never_raise import never_raise
+from spanback._spanref import HANDLE_ATTRIBUTE
+from spanback.instrumentation._adapter import Accumulator, Received, member, text
+from spanback.instrumentation._call import Call
+
+_CLOSES: Final = ("close", "aclose")
+_MOST_CHUNKS: Final = 256
+_put: Final = object.__setattr__
+
+
+def watch(call: Call, received: Received) -> None:
+    """Lets a stream, or a body that the app has yet to read, end its call.
+
+    The stream stays the object that it is: only the iterator inside it is replaced, and until the call has ended the
+    `close` of its body.
+    """
+    make = call.request.endpoint.accumulator
+    watched = Watch(call, make(call.has_content) if make else None, received)
+    if received.stream is not None:
+        inner = getattr(received.stream, received.slot)
+        watched.inner = weakref.ref(inner)
+        proxy = _async_chunks if hasattr(inner, "__anext__") else _chunks
+        setattr(received.stream, received.slot, proxy(inner, watched))
+    for name in _CLOSES:
+        if hasattr(received.body, name):
+            setattr(received.body, name, _telling(getattr(received.body, name), watched))
+
+
+class Watch:
+    """One open stream or unread body. Ends its call once: read to its end, failed, closed, or dropped."""
+
+    def __init__(self, call: Call, accumulator: Accumulator | None, received: Received) -> None:
+        self.call = call
+        self.inner: Callable[[], Any] = _nothing
+        self._accumulator = accumulator
+        self._pending = received.pending
+        self._body = received.body
+        self._chunks: list[Any] = []
+        self._times_s: list[float] | None = [] if call.settings.chunk_metrics else None
+        self._first_chunk_s: float | None = None
+        self._closed_at_ns: int | None = None
+
+    def keep(self, chunk: Any) -> None:
+        """Notes one chunk that is about to be handed on. The one function that runs for every chunk."""
+        chunks = self._chunks
+        if self._first_chunk_s is None:
+            self._first_chunk_s = perf_counter() - self.call.start_s
+            never_raise(self._note_id, chunk)
+        chunks.append(chunk)
+        if self._times_s is not None:
+            self._times_s.append(perf_counter())
+        try:
+            _put(chunk, HANDLE_ATTRIBUTE, self.call.handle)
+        except (AttributeError, TypeError):
+            pass  # noqa: S110, SIM105 - a slotted chunk is known by its id; `suppress` costs a call for every chunk
+        if len(chunks) >= _MOST_CHUNKS:
+            never_raise(self._fold)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """The stream is over. An app that cancels its task or stops reading has chosen so: that is no error."""
+        if self.call.is_open:
+            never_raise(self._end, None if isinstance(error, (CancelledError, GeneratorExit)) else error)
+
+    def close(self) -> None:
+        """The body is being closed.
+
+        The client closes it, too, once it is read: then the iterator is running and will tell how it ended. A body
+        that the app reads by itself is closed before it is parsed, and once more when the app is done with it.
+        """
+        inner = self.inner()
+        if getattr(inner, "gi_running", False) or getattr(inner, "ag_running", False):
+            return
+        if self._pending is not None and not self._pending and self._closed_at_ns is None:
+            self._closed_at_ns = time_ns()
+        else:
+            self.end()
+
+    def _note_id(self, chunk: Any) -> None:
+        """Makes the response known by the id that its first chunk bears, itself or inside."""
+        self.call.index(text(member(chunk, "id")) or text(member(member(chunk, "response"), "id")))
+
+    def _fold(self) -> None:
+        """Makes room for more chunks, so that an endless stream takes no endless memory."""
+        chunks = self._chunks[:]
+        self._chunks.clear()
+        if self._accumulator is not None and chunks:
+            self._accumulator.add(chunks)
+
+    def _end(self, error: BaseException | None) -> None:
+        for name in _CLOSES:
+            vars(self._body).pop(name, None)
+        response = None
+        if self._pending is not None:
+            response = next(iter(self._pending.values()), None)
+            self.call.mark(response)
+        elif self._accumulator is not None:
+            never_raise(self._fold)
+            response = never_raise(self._accumulator.response)
+        self.call.end(
+            response,
+            error=error,
+            end_time_ns=self._closed_at_ns,
+            first_chunk_s=self._first_chunk_s,
+            chunk_times_s=self._times_s or (),
+        )
+
+    def __del__(self) -> None:
+        self.end()
+
+
+def _chunks(inner: Iterator[Any], watched: Watch) -> Iterator[Any]:
+    try:
+        for chunk in inner:
+            watched.keep(chunk)
+            yield chunk
+    except BaseException as error:
+        watched.end(error)
+        raise
+    watched.end()
+
+
+async def _async_chunks(inner: AsyncIterator[Any], watched: Watch) -> AsyncIterator[Any]:
+    try:
+        async for chunk in inner:
+            watched.keep(chunk)
+            yield chunk
+    except BaseException as error:
+        watched.end(error)
+        raise
+    watched.end()
+
+
+def _telling(close: Callable[..., Any], watched: Watch) -> Callable[..., Any]:
+    """A `close` that tells the watch first. An async one is passed through as the coroutine that it returns."""
+
+    def telling(*args: Any, **kwargs: Any) -> Any:
+        watched.close()
+        return close(*args, **kwargs)
+
+    return telling
+
+
+def _nothing() -> None:
+    return None

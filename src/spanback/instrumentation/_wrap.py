@@ -1,0 +1,184 @@
+"""Putting the engine around a client's functions, and taking it away again without a trace."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final, Literal
+
+import wrapt
+
+from spanback._never_raise import never_raise
+from spanback.instrumentation._adapter import Adapter, Target
+from spanback.instrumentation._call import ADOPTED, Call, begin
+from spanback.instrumentation._streams import watch
+from spanback.instrumentation.providers import ADAPTERS
+
+State = Literal["patched", "not imported", "not installed", "missing attribute", "adopted"]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetStatus:
+    """What became of one function that spanback wraps.
+
+    Attributes:
+        client: The client's name, as in `instrument(clients=[...])`.
+        target: Module and path of the function; the package's name where it is not installed.
+        state: `patched`; `not imported` while the app has not imported the client, which is then patched as soon as
+            it does; `not installed`; `missing attribute` where this version of the client lacks the function;
+            `adopted` where another instrumentation makes the spans, and feedback binds to those.
+        version: The client's installed version, or None.
+        detail: A sentence on the state, or None.
+    """
+
+    client: str
+    target: str
+    state: State
+    version: str | None
+    detail: str | None = None
+
+
+@dataclass(slots=True)
+class _Patch:
+    owner: Any
+    name: str
+    original: Any
+    wrapper: Any
+
+
+class Wrapping:
+    """What is wrapped in this process."""
+
+    def __init__(self) -> None:
+        self._clients: frozenset[str] = frozenset()
+        self._hooked: set[str] = set()
+        self._patches: dict[Target, _Patch] = {}
+        self._missing: set[Target] = set()
+
+    def install(self, clients: Iterable[str]) -> None:
+        """Wraps the clients that are imported, and the others when they are. Imports none. Twice is harmless."""
+        self._clients = frozenset(clients)
+        for client in sorted(self._clients):
+            module = f"{client}._base_client"
+            if module in sys.modules:
+                self._patch_client(client)
+            elif client not in self._hooked:
+                self._hooked.add(client)
+                wrapt.register_post_import_hook(self._on_import(client), module)
+
+    def remove(self) -> None:
+        """Puts back the very function objects that were there; where somebody has wrapped ours, ours steps aside."""
+        self._clients = frozenset()
+        for patch in self._patches.values():
+            if vars(patch.owner).get(patch.name) is patch.wrapper:
+                setattr(patch.owner, patch.name, patch.original)
+        self._patches.clear()
+        self._missing.clear()
+        ADOPTED.clear()
+
+    def status(self) -> list[TargetStatus]:
+        """One line a target, clients in the table's order."""
+        lines: list[TargetStatus] = []
+        for client in ADAPTERS:
+            installed = _version_of(client)
+            if installed is None:
+                lines.append(TargetStatus(client, client, "not installed", None))
+                continue
+            for target in _adapter_of(client).targets:
+                state, detail = self._state_of(client, target)
+                lines.append(TargetStatus(client, f"{target.module}.{target.path}", state, installed, detail))
+        return lines
+
+    def _state_of(self, client: str, target: Target) -> tuple[State, str | None]:
+        if target in self._missing:
+            return "missing attribute", "this version of the client has no such function; calls through it are not seen"
+        if target not in self._patches:
+            waits = client in self._clients
+            return "not imported", "patched as soon as the app imports it" if waits else "instrument() was not called for it"
+        peer = ADOPTED.get(client)
+        return ("adopted", f"spans are made by {peer}") if peer else ("patched", None)
+
+    def _on_import(self, client: str) -> Callable[[Any], None]:
+        def patch(_module: Any) -> None:
+            self._hooked.discard(client)
+            if client in self._clients:
+                never_raise(self._patch_client, client)
+
+        return patch
+
+    def _patch_client(self, client: str) -> None:
+        adapter = _adapter_of(client)
+        for target in adapter.targets:
+            if target not in self._patches:
+                self._patch_target(adapter, target)
+
+    def _patch_target(self, adapter: Adapter, target: Target) -> None:
+        try:
+            owner, name, original = wrapt.resolve_path(importlib.import_module(target.module), target.path)
+        except (ImportError, AttributeError):
+            self._missing.add(target)
+            return
+        wrapper = wrapt.FunctionWrapper(original, _async_wrapper(adapter) if target.is_async else _wrapper(adapter))
+        setattr(owner, name, wrapper)
+        self._patches[target] = _Patch(owner, name, original, wrapper)
+
+
+WRAPPING: Final = Wrapping()
+"""The wrapping of this process."""
+
+
+def _wrapper(adapter: Adapter) -> Callable[..., Any]:
+    def around(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
+        call = never_raise(begin, adapter, instance, args, kwargs)
+        if call is None:
+            return wrapped(*args, **kwargs)
+        with call:
+            result = wrapped(*args, **kwargs)
+        _receive(adapter, call, result)
+        return result
+
+    return around
+
+
+def _async_wrapper(adapter: Adapter) -> Callable[..., Any]:
+    async def around(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
+        call = never_raise(begin, adapter, instance, args, kwargs)
+        if call is None:
+            return await wrapped(*args, **kwargs)
+        with call:
+            result = await wrapped(*args, **kwargs)
+        _receive(adapter, call, result)
+        return result
+
+    return around
+
+
+def _receive(adapter: Adapter, call: Call, result: Any) -> None:
+    """Ends the call, or lets what came back end it. Never raises."""
+    if not never_raise(_sort_and_end, adapter, call, result):
+        never_raise(call.end)
+
+
+def _sort_and_end(adapter: Adapter, call: Call, result: Any) -> bool:
+    received = adapter.sort(call.request, result)
+    if received.body is not None:
+        call.mark(result, received.stream)
+        watch(call, received)
+    else:
+        call.end(received.response)
+        call.mark(result, received.response)
+    return True
+
+
+def _adapter_of(client: str) -> Adapter:
+    return importlib.import_module(ADAPTERS[client]).ADAPTER
+
+
+def _version_of(client: str) -> str | None:
+    try:
+        return version(client)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,266 @@
+"""The chat completions format, which many providers speak: requests, responses, chunks and messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+from spanback import semconv as sc
+from spanback._messages import Message, OutputMessage, Part, ToolDefinition
+from spanback.instrumentation._adapter import Attributes, Body, Clip, Field, count, member, members, pick, text
+
+REQUEST = (
+    Field("temperature", sc.GEN_AI_REQUEST_TEMPERATURE, float),
+    Field("top_p", sc.GEN_AI_REQUEST_TOP_P, float),
+    Field("frequency_penalty", sc.GEN_AI_REQUEST_FREQUENCY_PENALTY, float),
+    Field("presence_penalty", sc.GEN_AI_REQUEST_PRESENCE_PENALTY, float),
+    Field("max_tokens", sc.GEN_AI_REQUEST_MAX_TOKENS, int),
+    Field("max_completion_tokens", sc.GEN_AI_REQUEST_MAX_TOKENS, int),
+    Field("seed", sc.GEN_AI_REQUEST_SEED, int),
+    Field("n", sc.GEN_AI_REQUEST_CHOICE_COUNT, int),
+    Field("reasoning_effort", sc.GEN_AI_REQUEST_REASONING_LEVEL, str),
+    Field("service_tier", sc.OPENAI_REQUEST_SERVICE_TIER, str),
+)
+_LONGEST_DATA_URL_HEAD = 256
+_OUTPUT_TYPES = {"json_object": "json", "json_schema": "json", "text": "text"}
+
+
+def read_request(body: Body) -> Attributes:
+    """Attributes of a request for chat or text completions."""
+    attributes = pick(body, REQUEST)
+    if attributes.get(sc.GEN_AI_REQUEST_CHOICE_COUNT) == 1:
+        del attributes[sc.GEN_AI_REQUEST_CHOICE_COUNT]
+    if attributes.get(sc.OPENAI_REQUEST_SERVICE_TIER) == "auto":
+        del attributes[sc.OPENAI_REQUEST_SERVICE_TIER]
+    stop = body.get("stop")
+    if stop:
+        attributes[sc.GEN_AI_REQUEST_STOP_SEQUENCES] = stop_sequences(stop)
+    output_format = body.get("response_format")
+    if output_format is not None:
+        attributes[sc.GEN_AI_OUTPUT_TYPE] = output_type(output_format)
+    elif "audio" in (body.get("modalities") or ()):
+        attributes[sc.GEN_AI_OUTPUT_TYPE] = "speech"
+    return attributes
+
+
+def stop_sequences(stop: Any) -> list[str] | None:
+    """One or several texts as a list; None for anything else."""
+    found = [stop] if isinstance(stop, str) else stop if isinstance(stop, (list, tuple)) else ()
+    return [one for one in found if isinstance(one, str)] or None
+
+
+def output_type(output_format: Any) -> str | None:
+    """`gen_ai.output.type` of a response format."""
+    return _OUTPUT_TYPES.get(text(member(output_format, "type")) or "")
+
+
+def read_response(response: Any) -> Attributes:
+    """Attributes of a chat or text completion."""
+    attributes: Attributes = {
+        sc.GEN_AI_RESPONSE_ID: text(member(response, "id")),
+        sc.GEN_AI_RESPONSE_MODEL: text(member(response, "model")),
+        sc.OPENAI_RESPONSE_SERVICE_TIER: text(member(response, "service_tier")),
+        sc.OPENAI_RESPONSE_SYSTEM_FINGERPRINT: text(member(response, "system_fingerprint")),
+    }
+    choices = members(response, "choices")
+    if choices:
+        reasons = [text(member(choice, "finish_reason")) for choice in choices]
+        attributes[sc.GEN_AI_RESPONSE_FINISH_REASONS] = [reason for reason in reasons if reason] or None
+    usage = member(response, "usage")
+    if usage is not None:
+        attributes.update(read_usage(usage))
+    return attributes
+
+
+def read_usage(usage: Any) -> Attributes:
+    """Token counts as the provider gave them; totals include cached and reasoning tokens."""
+    attributes: Attributes = {
+        sc.GEN_AI_USAGE_INPUT_TOKENS: count(member(usage, "prompt_tokens")),
+        sc.GEN_AI_USAGE_OUTPUT_TOKENS: count(member(usage, "completion_tokens")),
+    }
+    details = member(usage, "prompt_tokens_details")
+    if details is not None:
+        attributes[sc.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS] = count(member(details, "cached_tokens"))
+        attributes[sc.GEN_AI_USAGE_AUDIO_INPUT_TOKENS] = count(member(details, "audio_tokens")) or None
+    details = member(usage, "completion_tokens_details")
+    if details is not None:
+        attributes[sc.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS] = count(member(details, "reasoning_tokens"))
+        attributes[sc.GEN_AI_USAGE_AUDIO_OUTPUT_TOKENS] = count(member(details, "audio_tokens")) or None
+    return attributes
+
+
+class ChatChunks:
+    """Folds chunks of chat or text completions. Without content it keeps the few fields that attributes need."""
+
+    def __init__(self, with_content: bool) -> None:
+        self._with_content = with_content
+        self._whole = SimpleNamespace(
+            id=None, model=None, service_tier=None, system_fingerprint=None, usage=None, choices=[]
+        )
+        self._choices: dict[int, SimpleNamespace] = {}
+
+    def add(self, chunks: list[Any]) -> None:
+        """Takes the next chunks. The last value of a field counts; texts are joined."""
+        whole = self._whole
+        for chunk in chunks:
+            usage = getattr(chunk, "usage", None)
+            if usage is not None:
+                whole.usage = usage
+            for choice in getattr(chunk, "choices", None) or ():
+                if self._with_content or getattr(choice, "finish_reason", None) is not None:
+                    self._add_choice(choice)
+        for name in ("id", "model", "service_tier", "system_fingerprint"):
+            for chunk in (chunks[0], chunks[-1]) if chunks else ():
+                value = getattr(chunk, name, None)
+                if value:
+                    setattr(whole, name, value)
+
+    def response(self) -> Any:
+        """The completion so far."""
+        self._whole.choices = [self._choices[index] for index in sorted(self._choices)]
+        return self._whole
+
+    def _add_choice(self, choice: Any) -> None:
+        index = count(member(choice, "index")) or 0
+        kept = self._choices.get(index)
+        if kept is None:
+            kept = self._choices[index] = SimpleNamespace(
+                finish_reason=None, text=[], refusal=[], tool_calls={}, delta=None
+            )
+        kept.finish_reason = member(choice, "finish_reason") or kept.finish_reason
+        if not self._with_content:
+            return
+        delta = member(choice, "delta")
+        for piece in (member(delta, "content"), member(choice, "text")):
+            if text(piece):
+                kept.text.append(piece)
+        if text(member(delta, "refusal")):
+            kept.refusal.append(member(delta, "refusal"))
+        for call in members(delta, "tool_calls"):
+            function = member(call, "function")
+            known = kept.tool_calls.setdefault(member(call, "index"), {"id": None, "name": "", "arguments": []})
+            known["id"] = member(call, "id") or known["id"]
+            known["name"] = member(function, "name") or known["name"]
+            known["arguments"].append(member(function, "arguments") or "")
+
+
+def read_input(body: Body, clip: Clip) -> Attributes:
+    """The conversation so far and the tools on offer, as the conventions shape them."""
+    messages: list[Message] = []
+    for message in members(body, "messages"):
+        shaped = Message(role=text(member(message, "role")) or "user", parts=list(_parts(message, clip)))
+        name = text(member(message, "name"))
+        if name:
+            shaped["name"] = name
+        messages.append(shaped)
+    return {sc.GEN_AI_INPUT_MESSAGES: messages or None, sc.GEN_AI_TOOL_DEFINITIONS: tool_definitions(body)}
+
+
+def read_prompt(body: Body, clip: Clip) -> Attributes:
+    """The prompts of a request for text completions, each a message of a user."""
+    prompt = body.get("prompt")
+    prompts = [prompt] if isinstance(prompt, str) else prompt if isinstance(prompt, list) else []
+    texts = [one for one in prompts if isinstance(one, str)]
+    messages = [Message(role="user", parts=[{"type": "text", "content": clip(one)}]) for one in texts]
+    return {sc.GEN_AI_INPUT_MESSAGES: messages or None}
+
+
+def read_output(response: Any, clip: Clip) -> Attributes:
+    """The model's messages, one a choice."""
+    messages: list[OutputMessage] = []
+    for choice in members(response, "choices"):
+        message = member(choice, "message")
+        parts = list(_parts(message if message is not None else _folded(choice), clip))
+        reason = text(member(choice, "finish_reason")) or "error"
+        messages.append(OutputMessage(role="assistant", parts=parts, finish_reason=reason))
+    return {sc.GEN_AI_OUTPUT_MESSAGES: messages or None}
+
+
+def tool_definitions(body: Body) -> list[ToolDefinition] | None:
+    """Type and name of each tool that a request offers."""
+    tools: list[ToolDefinition] = []
+    for tool in members(body, "tools"):
+        kind = text(member(tool, "type")) or "function"
+        name = text(member(member(tool, "function"), "name")) or text(member(tool, "name")) or kind
+        tools.append(ToolDefinition(type=kind, name=name))
+    return tools or None
+
+
+def _folded(choice: Any) -> dict[str, Any]:
+    """The message of a choice that `ChatChunks` or the text completions format made."""
+    pieces = member(choice, "text")
+    calls = member(choice, "tool_calls") or {}
+    return {
+        "content": "".join(pieces or ()),
+        "refusal": "".join(member(choice, "refusal") or ()),
+        "tool_calls": [
+            {"id": call["id"], "function": {"name": call["name"], "arguments": "".join(call["arguments"])}}
+            for call in calls.values()
+        ],
+    }
+
+
+def _parts(message: Any, clip: Clip) -> Iterator[Part]:
+    content = member(message, "content")
+    if text(member(message, "role")) == "tool":
+        response = clip(content) if isinstance(content, str) else [part_of(one, clip) for one in content or ()]
+        yield {"type": "tool_call_response", "id": text(member(message, "tool_call_id")), "response": response}
+        return
+    if text(content):
+        yield {"type": "text", "content": clip(content)}
+    elif isinstance(content, (list, tuple)):
+        for one in content:
+            yield part_of(one, clip)
+    refusal = text(member(message, "refusal"))
+    if refusal:
+        yield {"type": "refusal", "content": clip(refusal)}
+    for call in members(message, "tool_calls"):
+        function = member(call, "function") or member(call, "custom")
+        arguments = member(function, "arguments") or member(function, "input") or ""
+        yield {
+            "type": "tool_call",
+            "id": text(member(call, "id")),
+            "name": text(member(function, "name")) or "",
+            "arguments": clip(arguments),
+        }
+
+
+def part_of(part: Any, clip: Clip) -> Part:
+    """One part of a message's content; media keeps its kind and size, never its base64."""
+    kind = text(member(part, "type")) or "generic"
+    if kind in {"text", "input_text", "output_text"}:
+        return {"type": "text", "content": clip(member(part, "text") or "")}
+    if kind == "refusal":
+        return {"type": "refusal", "content": clip(member(part, "refusal") or "")}
+    if kind in {"image_url", "input_image"}:
+        image = member(part, "image_url")
+        address = image if isinstance(image, str) else member(image, "url")
+        return media("image", address, member(part, "file_id"), clip)
+    if kind == "input_audio":
+        audio = member(part, "input_audio")
+        data = member(audio, "data")
+        return blob("audio", f"audio/{text(member(audio, 'format')) or 'unknown'}", len(data) if text(data) else 0)
+    if kind in {"file", "input_file"}:
+        file = member(part, "file") or part
+        address = member(file, "file_data") or member(file, "file_url")
+        return media("document", address, member(file, "file_id"), clip)
+    return {"type": kind}
+
+
+def media(modality: str, address: Any, file_id: Any, clip: Clip) -> Part:
+    """Media by file id, by data URL (elided, and never copied whole) or by address."""
+    if text(file_id):
+        return {"type": "file", "modality": modality, "file_id": clip(file_id)}
+    url = text(address) or ""
+    if not url.startswith("data:"):
+        return {"type": "uri", "modality": modality, "uri": clip(url)}
+    comma = url.find(",", 0, _LONGEST_DATA_URL_HEAD)
+    mime_type = url[5 : max(comma, 5)].partition(";")[0]
+    return blob(modality, clip(mime_type) or None, len(url) - comma - 1)
+
+
+def blob(modality: str, mime_type: str | None, size: int) -> Part:
+    """Media sent inline: what it was and how many characters of base64, without them."""
+    content = f"[{size} characters of base64 left out]"
+    return {"type": "blob", "modality": modality, "mime_type": mime_type, "content": content}

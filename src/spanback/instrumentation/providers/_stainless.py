@@ -1,0 +1,107 @@
+"""The adapter of clients made by the Stainless generator: openai and its siblings.
+
+They share one method through which every call goes, `request(cast_to, options, *, stream, stream_cls)`, whatever the
+resource, the helper or the subclass, and also for bound methods and raw clients made before the wrapping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from spanback.instrumentation._adapter import Body, Endpoint, Received, Request, Target, text
+
+_EMPTY: Body = {}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_MOST_ADDRESSES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class StainlessAdapter:
+    """One client of the family.
+
+    Attributes:
+        client: Name in the lazy table, which is also the name of the client's package.
+        endpoints: Endpoints by HTTP method in lower case and path, as in "post /chat/completions".
+        provider_of: The provider's name for a host name.
+        find_by_prefix: Finds endpoints whose path holds an id, by method and path.
+    """
+
+    client: str
+    endpoints: Mapping[str, Endpoint]
+    provider_of: Callable[[str], str]
+    find_by_prefix: Callable[[str, str], Endpoint | None] = lambda _method, _path: None
+    _addresses: dict[int, tuple[Any, str, str | None, int | None]] = field(default_factory=dict, repr=False)
+
+    @property
+    def targets(self) -> Sequence[Target]:
+        """The two methods that every call goes through."""
+        module = f"{self.client}._base_client"
+        return (
+            Target(module, "SyncAPIClient.request", is_async=False),
+            Target(module, "AsyncAPIClient.request", is_async=True),
+        )
+
+    def find_endpoint(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Endpoint | None:
+        """Looks the call's method and path up; the query does not count, and a whole URL counts by its path's end."""
+        options = _options(args, kwargs)
+        method, url = options.method.lower(), options.url
+        found = self.endpoints.get(f"{method} {url}")
+        if found is not None:
+            return found
+        path = url.partition("?")[0]
+        if "://" in path:
+            path = next((known for known in self._paths(method) if path.endswith(known)), urlsplit(path).path)
+        return self.endpoints.get(f"{method} {path}") or self.find_by_prefix(method, path)
+
+    def read(self, endpoint: Endpoint, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request:
+        """The call's body, as the client has already transformed it: no sentinels, no iterators."""
+        options = _options(args, kwargs)
+        body = options.json_data
+        if not isinstance(body, Mapping):
+            body = _EMPTY if endpoint.is_inference else {"url": options.url}
+        provider, host, port = self._address(instance)
+        is_stream = bool(kwargs.get("stream"))
+        return Request(endpoint, provider, text(body.get("model")), body, is_stream, host, port)
+
+    def sort(self, request: Request, result: Any) -> Received:
+        """Tells whole responses, streams and raw responses apart, parsing only what has already arrived."""
+        own = getattr(result, "__dict__", _EMPTY)
+        if "_parsed_by_type" in own:
+            return self._sort_raw(request, result)
+        if "_iterator" in own:
+            return Received(stream=result, slot="_iterator", body=own.get("response"))
+        return Received(response=result)
+
+    def _sort_raw(self, request: Request, raw: Any) -> Received:
+        if not request.is_stream:
+            if raw.http_request.headers.get("X-Stainless-Raw-Response") == "stream":
+                return Received(pending=raw._parsed_by_type, body=raw.http_response)  # noqa: SLF001 - the parsed model has no public name that does not read the network
+            return Received(response=raw.parse())
+        # What the app's own parse() will return: the SDK keeps it, so that parsing early makes no second stream.
+        stream = raw._parse()  # noqa: SLF001 - the async parse() cannot be called from here, and this one reads nothing
+        raw._parsed_by_type[raw._cast_to] = stream  # noqa: SLF001 - as above
+        return Received(stream=stream, slot="_iterator", body=raw.http_response)
+
+    def _paths(self, method: str) -> list[str]:
+        return [path for known, _, path in (key.partition(" ") for key in self.endpoints) if known == method]
+
+    def _address(self, instance: Any) -> tuple[str, str | None, int | None]:
+        """Provider, host and port of a client, remembered by the identity of its base URL."""
+        url = instance._base_url  # noqa: SLF001 - the public property builds anew what is only compared here
+        known = self._addresses.get(id(url))
+        if known is not None and known[0] is url:
+            return known[1], known[2], known[3]
+        host = text(url.host)
+        port = (url.port or _DEFAULT_PORTS.get(url.scheme)) if host else None
+        provider = self.provider_of(host or "")
+        if len(self._addresses) >= _MOST_ADDRESSES:
+            self._addresses.clear()
+        self._addresses[id(url)] = (url, provider, host, port)
+        return provider, host, port
+
+
+def _options(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    return args[1] if len(args) > 1 else kwargs["options"]
