@@ -38,6 +38,7 @@ import re
 import socket
 import threading
 from collections import OrderedDict, deque
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -253,10 +254,8 @@ class _Server(ThreadingHTTPServer):
 
 def cut(connection: socket.socket) -> None:
     """Ends a connection at once, whoever waits on it. Never raises."""
-    try:
+    with suppress(OSError):  # the other side was faster
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:  # the other side was faster
-        return
 
 
 class _Handler(BaseHTTPRequestHandler):

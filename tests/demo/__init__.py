@@ -1,0 +1,1 @@
+"""The demo: its loopback server, its scenario, its report."""
