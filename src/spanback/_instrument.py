@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from opentelemetry._logs import LoggerProvider
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import TracerProvider
+from opentelemetry.trace import TracerProvider, get_tracer_provider
 
 from spanback import _settings, export
 from spanback._settings import Settings
@@ -32,6 +32,8 @@ class _Given:
 
 
 _given: Final = _Given()
+_with_file: Final[set[tuple[int, str | None]]] = set()
+"""Which provider already writes which file, so that a second `instrument()` does not write every line twice."""
 
 
 def instrument(
@@ -70,21 +72,21 @@ def instrument(
     content = _given.capture_content if capture_content is None else capture_content
     if content is not None:
         settings = _settings.with_content(settings, content)
-    given_clients = _check_clients(clients)
-    chosen = next((names for names in (given_clients, _given.clients, settings.clients) if names is not None), None)
+    asked = (_check_clients(clients), _given.clients, settings.clients)
+    chosen = next((names for names in asked if names is not None), None)
     path = _check_file(file) or _given.file or settings.file
     settings = replace(settings, clients=chosen, file=path)
 
     _given.tracer_provider = tracer_provider or _given.tracer_provider
     _given.meter_provider = meter_provider or _given.meter_provider
     _given.logger_provider = logger_provider or _given.logger_provider
-    _given.capture_content, _given.clients, _given.file = content, given_clients, path
+    _given.capture_content, _given.clients, _given.file = content, chosen, path
     _settings.use(settings)
     TELEMETRY.configure(
         tracer_provider=_given.tracer_provider,
         meter_provider=_given.meter_provider,
         logger_provider=_given.logger_provider,
-        set_up=partial(export.set_up, settings) if set_up else None,
+        set_up=partial(_set_up, settings) if set_up else None,
         on_found=partial(_add_file, settings) if path else None,
     )
     WRAPPING.install(chosen if chosen is not None else _enabled())
@@ -116,8 +118,16 @@ def _enabled() -> frozenset[str]:
     return frozenset(ADAPTERS) - _settings.disabled_instrumentations()
 
 
+def _set_up(settings: Settings) -> None:
+    export.set_up(settings)
+    _with_file.add((id(get_tracer_provider()), settings.file))
+
+
 def _add_file(settings: Settings, tracer_provider: TracerProvider, logger_provider: LoggerProvider) -> None:
-    export.add_file(tracer_provider, logger_provider, settings)
+    target = (id(tracer_provider), settings.file)
+    if target not in _with_file:
+        _with_file.add(target)
+        export.add_file(tracer_provider, logger_provider, settings)
 
 
 def _check_clients(clients: Any) -> frozenset[str] | None:

@@ -171,8 +171,8 @@ def count(value: Any) -> int | None:
 
 
 def member(value: Any, name: str) -> Any:
-    """An attribute of an object or an entry of a mapping; None where there is neither."""
-    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+    """An attribute of an object or an entry of a dict; None where there is neither."""
+    return value.get(name) if isinstance(value, dict) else getattr(value, name, None)
 
 
 def members(value: Any, name: str) -> Sequence[Any]:

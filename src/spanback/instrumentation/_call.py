@@ -211,7 +211,11 @@ class Call:
             attributes.update((name, to_json(value)) for name, value in self._content.items())
         if error is not None:
             attributes[sc.ERROR_TYPE] = type(error).__qualname__
-        return {name: _safe(value) for name, value in attributes.items() if value is not None}
+        return {
+            name: value if not isinstance(value, str) or value.isascii() else _safe(value)
+            for name, value in attributes.items()
+            if value is not None
+        }
 
     def _add_content(self, content: Attributes | None) -> None:
         self._content.update((name, value) for name, value in (content or {}).items() if value is not None)
@@ -221,7 +225,7 @@ class Call:
         if error is None:
             return "the response says that it failed"
         if self.has_content:
-            return _safe(str(error))
+            return _safe(str(error))[: self.settings.content_limit_bytes]
         codes = (getattr(error, "status_code", None), getattr(error, "code", None))
         return " ".join(str(code) for code in codes if isinstance(code, (int, str)))
 
@@ -272,8 +276,6 @@ def _metrics_of(meter: Any) -> ClientMetrics:
     return known[1]
 
 
-def _safe(value: Any) -> Any:
+def _safe(value: str) -> str:
     """A text that can be sent: half of a surrogate pair would make the exporter drop its whole batch."""
-    if isinstance(value, str) and not value.isascii():
-        return value.encode("utf-8", "replace").decode()
-    return value
+    return value.encode("utf-8", "replace").decode()

@@ -60,7 +60,7 @@ class StainlessAdapter:
         """The call's body, as the client has already transformed it: no sentinels, no iterators."""
         options = _options(args, kwargs)
         body = options.json_data
-        if not isinstance(body, Mapping):
+        if not isinstance(body, dict):
             body = _EMPTY if endpoint.is_inference else {"url": options.url}
         provider, host, port = self._address(instance)
         is_stream = bool(kwargs.get("stream"))
