@@ -1,0 +1,143 @@
+"""record_feedback: checks, decides what is kept, emits, and says what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Final, Literal
+
+from spanback import _settings
+from spanback._settings import Settings
+from spanback.errors import InvalidFeedback
+from spanback.feedback import _emit
+from spanback.feedback._ids import random_id, user_hash, vote_id
+from spanback.feedback._model import Feedback, Primitive, checked, checked_placement
+from spanback.feedback._receipt import Receipt
+from spanback.feedback._target import KIND_RULE, NOTHING_RULE, Target, resolve
+from spanback.feedback.signals import Signal, Source, Type
+
+_NOWHERE: Final = Target(None, None, "span")
+
+
+def record_feedback(
+    target: object = None,
+    signal: Signal | None = None,
+    *,
+    score: float | None = None,
+    rating: float | None = None,
+    scale: tuple[float, float] | None = None,
+    name: str | None = None,
+    weight: float | None = None,
+    source: Source | None = None,
+    type: Type | None = None,
+    label: str | None = None,
+    comment: str | None = None,
+    improvement: object = None,
+    metadata: Mapping[str, Primitive] | None = None,
+    user_id: str | None = None,
+    feedback_id: str | None = None,
+    observed_at: datetime | None = None,
+    placement: Literal["auto", "child", "linked"] = "auto",
+) -> Receipt:
+    """Records how good a response was, seconds or weeks after it was given.
+
+        record_feedback(response, signals.THUMBS_UP)
+        record_feedback(response, rating=4, scale=(1, 5), name="helpfulness", comment="A bit long")
+
+    Args:
+        target: What is rated: a client's response, stream or chunk, a raw or dumped response, a SpanRef, an
+            OpenTelemetry Span or SpanContext, a W3C traceparent, a response id; None for the current span.
+        signal: A preset of `spanback.signals`; every argument that is given goes before it.
+        score: From -1 (worst) to 1 (best). A score, a rating, a label, a comment or an improvement must be given.
+        rating: A number on `scale`, instead of a score; it is mapped linearly onto -1..1 and also kept as it is.
+        scale: The lowest and the highest rating.
+        name: Which signal, of low cardinality; `user_feedback` unless given.
+        weight: How much it counts, 0 to 1; 1 unless given.
+        source: `user` (the default) or `system`.
+        type: `explicit` (stated, the default) or `implicit` (inferred from behaviour).
+        label: A category, such as `hallucination`.
+        comment: Free text, at most 16,384 bytes; kept only where content capture is on.
+        improvement: The corrected response, any JSON value of at most 65,536 bytes; kept as a comment is.
+        metadata: At most 64 keys with primitive values, for analysis.
+        user_id: Who gave it; only its HMAC is kept, and only where the app has set a key.
+        feedback_id: The signal's id; the same id again replaces the earlier signal. A user has one vote on each target
+            and name, so with `user_id` the id is made of these three unless given; else it is random.
+        observed_at: When it was given, with a time zone, where that is not now.
+        placement: `child` puts the carrier into the rated span's trace, `linked` into a trace of its own. `auto` is
+            `child` while the span is known to have started less than five minutes ago. An unsampled span has no
+            trace to be put into, so the carrier is `linked` then in any case.
+
+    Returns:
+        What really happened: `receipt.status` and `receipt.reason`.
+
+    Raises:
+        InvalidFeedback: An argument breaks its rule; it names field, value and rule. Nothing is emitted then. Nothing
+            else is ever raised.
+    """
+    feedback = checked(
+        signal,
+        score=score,
+        rating=rating,
+        scale=scale,
+        name=name,
+        weight=weight,
+        source=source,
+        type=type,
+        label=label,
+        comment=comment,
+        improvement=improvement,
+        metadata=metadata,
+        user_id=user_id,
+        feedback_id=feedback_id,
+        observed_at=observed_at,
+    )
+    where = checked_placement(placement)
+    found = resolve(target)
+    if found is None:
+        if _emit.is_enabled():
+            raise InvalidFeedback("target", target, NOTHING_RULE if target is None else KIND_RULE)
+        found = _NOWHERE  # a span that an app without telemetry has not got is no mistake of the app
+    return _record(feedback, found, where, _settings.current())
+
+
+def _record(feedback: Feedback, target: Target, placement: str, settings: Settings) -> Receipt:
+    key = settings.user_hash_key
+    user_id = feedback.user_id
+    hashed = None if user_id is None or key is None else user_hash(user_id, key)
+    feedback_id = feedback.feedback_id or _default_id(feedback, target, key)
+    kept, omitted = _kept(feedback, settings)
+    emitted = _emit.emit(kept, feedback_id, hashed, target, placement)
+    carrier = emitted.carrier
+    if carrier is None and not emitted.logged:
+        status = "disabled"
+    else:
+        status = "recorded" if target.ref is not None else "unresolved"
+    return Receipt(
+        feedback_id=feedback_id,
+        status=status,
+        placement=emitted.placement,
+        target=target.ref,
+        trace_id=None if carrier is None else f"{carrier.trace_id:032x}",
+        span_id=None if carrier is None else f"{carrier.span_id:016x}",
+        omitted=omitted,
+        reason=emitted.reason,
+    )
+
+
+def _default_id(feedback: Feedback, target: Target, key: bytes | None) -> str:
+    if feedback.user_id is None:
+        return random_id()
+    return vote_id(target, feedback.name, feedback.user_id, key) or random_id()
+
+
+def _kept(feedback: Feedback, settings: Settings) -> tuple[Feedback, tuple[str, ...]]:
+    """The signal without what must not be kept, and the names of the arguments that this concerns."""
+    omitted: tuple[str, ...] = ()
+    if not settings.feedback_content and (feedback.comment is not None or feedback.improvement is not None):
+        given = (("comment", feedback.comment), ("improvement", feedback.improvement))
+        omitted = tuple(name for name, value in given if value is not None)
+        feedback = replace(feedback, comment=None, improvement=None)
+    if feedback.user_id is not None and settings.user_hash_key is None:
+        omitted = (*omitted, "user_id")
+    return feedback, omitted

@@ -1,0 +1,225 @@
+"""Which span a target stands for.
+
+The order: the handle that the object itself carries, then one inside it (raw responses, events that hold a
+response), then the index of response ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final, Literal, NamedTuple, cast
+
+from opentelemetry import trace
+
+from spanback import semconv
+from spanback._never_raise import never_raise
+from spanback._spanref import RESPONSES, Handle, SpanRef, attached
+from spanback.errors import InvalidFeedback
+from spanback.feedback._model import printable
+
+Scope = Literal["response", "span"]
+
+NOTHING_RULE: Final = "must be given where no span is current: there is nothing to rate"
+KIND_RULE: Final = (
+    "must be a response, stream or chunk of an instrumented client, a SpanRef, an OpenTelemetry Span or SpanContext, "
+    "a W3C traceparent or a response id"
+)
+RESPONSE_ID_RULE: Final = "must be a W3C traceparent or a response id: 1 to 256 printable characters, not blank"
+
+_RESPONSE_ID_LIMIT_CHARACTERS: Final = 256
+_TRACEPARENT_CHARACTERS: Final = 55
+_PLAIN_KINDS: Final = (bool, int, float, complex, bytes, bytearray, list, tuple, set, frozenset, type)
+_ID_NAMES: Final = ("id", "response_id")
+_MODEL_NAMES: Final = ("model", "model_version")
+_ID_KEYS: Final = ("id", "responseId", "response_id")
+_INSIDE: Final = ("response", "chunk", "_response", "_raw_stream")
+"""Where raw responses, stream helpers and stream events keep what they wrap."""
+
+
+class Target(NamedTuple):
+    """What a signal is about.
+
+    Attributes:
+        ref: The rated span, or None when it is not known.
+        response_id: The response's id, where it is known.
+        scope: Whether a response or a span as such is rated.
+    """
+
+    ref: SpanRef | None
+    response_id: str | None
+    scope: Scope
+
+
+def reference(target: object = None) -> SpanRef | None:
+    """The span that a response came from, to be kept or sent along until someone rates it.
+
+    Args:
+        target: What `record_feedback` takes: a response, a stream (from its first chunk on) or a chunk, a raw or
+            dumped response, a response id, a traceparent, an OpenTelemetry Span or SpanContext; None for the
+            current span.
+
+    Returns:
+        The reference, or None when the span is not known. Never raises.
+    """
+    try:
+        found = resolve(target)
+    except InvalidFeedback:
+        return None
+    return None if found is None else found.ref
+
+
+def resolve(target: object) -> Target | None:
+    """What a target stands for.
+
+    Args:
+        target: As `record_feedback` takes it.
+
+    Returns:
+        The target, without a reference when its span is not known; or None when nothing in it tells one response from
+        another, as in a client's object that no instrumentation has seen and that has no id.
+
+    Raises:
+        InvalidFeedback: It is of a kind that cannot be rated.
+    """
+    handle = attached(target)
+    if handle is not None:
+        return _of_handle(handle, target)
+    if target is None:
+        span = trace.get_current_span()
+        return _of_span(span) if span.get_span_context().is_valid else None
+    if isinstance(target, SpanRef):
+        return _of_ref(target)
+    if isinstance(target, str):
+        return _of_text(target)
+    if isinstance(target, trace.SpanContext):
+        return _of_context(target)
+    if isinstance(target, _PLAIN_KINDS):
+        raise InvalidFeedback("target", target, KIND_RULE)
+    # What the app holds may be anything, with properties that compute or fail.
+    return never_raise(_of_object, target)
+
+
+def _of_object(target: object) -> Target | None:
+    if isinstance(target, trace.Span):
+        return _of_span(target)
+    if isinstance(target, Mapping):
+        response_id = _id_in(cast("Mapping[object, object]", target))
+        return None if response_id is None else _of_id(response_id)
+    candidates = list(_candidates(target))
+    for candidate in candidates:
+        handle = attached(candidate)
+        if handle is not None:
+            return _of_handle(handle, candidate)
+    for candidate in candidates:
+        response_id = _first_text(candidate, _ID_NAMES)
+        if response_id is not None:
+            return _of_id(response_id)
+    return None
+
+
+def _candidates(target: object, depth: int = 2) -> Iterator[object]:
+    """The object and what it wraps, at most two layers deep."""
+    yield target
+    if depth == 0:
+        return
+    parsed = getattr(target, "_parsed_by_type", None)
+    if isinstance(parsed, dict):
+        for inner in cast("dict[object, object]", parsed).values():
+            yield from _candidates(inner, depth - 1)
+    for name in _INSIDE:
+        inner = getattr(target, name, None)
+        if inner is not None:
+            yield from _candidates(inner, depth - 1)
+
+
+def _of_handle(handle: Handle, response: object) -> Target:
+    response_id, response_model = never_raise(_told_by, response) or (None, None)
+    return Target(SpanRef.from_handle(handle, response_id, response_model), response_id, "response")
+
+
+def _told_by(response: object) -> tuple[str | None, str | None]:
+    response_id = _first_text(response, _ID_NAMES)
+    if response_id is None:  # an event of a stream that holds the response
+        response = getattr(response, "response", None)
+        response_id = _first_text(response, _ID_NAMES)
+    return response_id, _first_text(response, _MODEL_NAMES)
+
+
+def _of_ref(ref: SpanRef) -> Target:
+    known = _fits(ref.trace_id, 128) and _fits(ref.span_id, 64)
+    return Target(ref if known else None, ref.response_id, "response")
+
+
+def _fits(number: object, bits: int) -> bool:
+    return isinstance(number, int) and 0 < number < 1 << bits
+
+
+def _of_text(text: str) -> Target:
+    ref = SpanRef.from_traceparent(text)
+    if ref is not None:
+        return Target(ref, None, "span")
+    if len(text) == _TRACEPARENT_CHARACTERS and text.count("-") == 3:  # all zeros: what a switched-off tracer sends
+        return Target(None, None, "span")
+    return _of_id(printable("target", text, _RESPONSE_ID_LIMIT_CHARACTERS, RESPONSE_ID_RULE))
+
+
+def _of_id(response_id: str) -> Target:
+    return Target(RESPONSES.find(response_id), response_id, "response")
+
+
+def _of_context(context: trace.SpanContext) -> Target:
+    if not context.is_valid:
+        return Target(None, None, "span")
+    return Target(SpanRef(context.trace_id, context.span_id, context.trace_flags.sampled), None, "span")
+
+
+def _of_span(span: trace.Span) -> Target:
+    """The span with what it tells about itself, where it is one of the SDK, open or ended."""
+    target = _of_context(span.get_span_context())
+    if target.ref is None:
+        return target
+    described = never_raise(_described, span, target.ref)
+    return target if described is None else Target(described, described.response_id, "span")
+
+
+def _described(span: trace.Span, ref: SpanRef) -> SpanRef | None:
+    found = getattr(span, "attributes", None)
+    if not isinstance(found, Mapping):
+        return None
+    attributes = cast("Mapping[object, object]", found)
+    started: object = getattr(span, "start_time", None)
+    return SpanRef(
+        ref.trace_id,
+        ref.span_id,
+        ref.sampled,
+        started if isinstance(started, int) else None,
+        response_id=_text_of(attributes, semconv.GEN_AI_RESPONSE_ID),
+        provider_name=_text_of(attributes, semconv.GEN_AI_PROVIDER_NAME),
+        request_model=_text_of(attributes, semconv.GEN_AI_REQUEST_MODEL),
+        response_model=_text_of(attributes, semconv.GEN_AI_RESPONSE_MODEL),
+        prompt_name=_text_of(attributes, semconv.GEN_AI_PROMPT_NAME),
+        prompt_version=_text_of(attributes, semconv.GEN_AI_PROMPT_VERSION),
+        conversation_id=_text_of(attributes, semconv.GEN_AI_CONVERSATION_ID),
+    )
+
+
+def _text_of(mapping: Mapping[object, object], key: str) -> str | None:
+    value = mapping.get(key)
+    return value if isinstance(value, str) and value else None
+
+
+def _id_in(response: Mapping[object, object]) -> str | None:
+    for key in _ID_KEYS:
+        response_id = _text_of(response, key)
+        if response_id is not None:
+            return response_id
+    metadata = response.get("ResponseMetadata")
+    return _text_of(cast("Mapping[object, object]", metadata), "RequestId") if isinstance(metadata, Mapping) else None
+
+
+def _first_text(target: object, names: tuple[str, ...]) -> str | None:
+    for name in names:
+        value = getattr(target, name, None)
+        if isinstance(value, str) and value:
+            return value
+    return None
