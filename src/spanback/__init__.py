@@ -1,0 +1,38 @@
+"""Feedback for LLM apps, as OpenTelemetry.
+
+```python
+import spanback
+
+spanback.instrument()                                  # one line; where it goes is said by the OTEL_* variables
+
+response = client.chat.completions.create(...)         # a span
+spanback.record_feedback(response, score=1.0)          # a linked event
+```
+"""
+
+from spanback._instrument import instrument, status, uninstrument
+from spanback._spanref import SpanRef
+from spanback._telemetry import SCOPE_VERSION
+from spanback.errors import InvalidFeedback, InvalidSetting, SpanbackError
+from spanback.export import flush
+from spanback.feedback import Receipt, record_feedback, reference, signals
+from spanback.instrumentation import TargetStatus
+
+__version__ = SCOPE_VERSION
+
+__all__ = [
+    "InvalidFeedback",
+    "InvalidSetting",
+    "Receipt",
+    "SpanRef",
+    "SpanbackError",
+    "TargetStatus",
+    "__version__",
+    "flush",
+    "instrument",
+    "record_feedback",
+    "reference",
+    "signals",
+    "status",
+    "uninstrument",
+]

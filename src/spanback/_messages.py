@@ -1,4 +1,4 @@
-"""The conventions' message parts, as types. Shapes follow the JSON schemas of gen-ai-input-messages and its siblings."""
+"""The conventions' message parts, as types, after the JSON schemas gen-ai-input-messages and its siblings."""
 
 from __future__ import annotations
 
@@ -68,9 +68,7 @@ class GenericPart(TypedDict, total=False):
     content: Any
 
 
-Part = Union[
-    TextPart, ReasoningPart, ToolCallPart, ToolCallResponsePart, BlobPart, FilePart, UriPart, GenericPart
-]  # noqa: UP007 - evaluated at run time, where Python 3.10 joins no TypedDicts by `|`
+Part = Union[TextPart, ReasoningPart, ToolCallPart, ToolCallResponsePart, BlobPart, FilePart, UriPart, GenericPart]  # noqa: UP007 - evaluated at run time, where Python 3.10 joins no TypedDicts by `|`
 
 
 class _Named(TypedDict, total=False):

@@ -15,9 +15,29 @@ Emit = Literal["span", "log", "both"]
 _TRUE: Final = frozenset({"true", "1", "yes", "on"})
 _FALSE: Final = frozenset({"false", "0", "no", "off", ""})
 _MODES: Final = frozenset(get_args(ContentMode))
+_COMPRESSIONS: Final = frozenset({"gzip", "deflate"})
 
 CAPTURE_CONTENT: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 DISABLED_INSTRUMENTATIONS: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How one signal leaves the process.
+
+    Attributes:
+        exporters: Names from OTEL_TRACES_EXPORTER and its siblings, such as `otlp`, `console` or `none`; empty unless
+            set, which stands for `otlp` where it is not for a file alone.
+        protocol: `grpc` or `http/protobuf`.
+        compression: `none`, `gzip` or `deflate`.
+        endpoint: What OTEL_EXPORTER_OTLP_TRACES_ENDPOINT and its siblings, or else OTEL_EXPORTER_OTLP_ENDPOINT, name;
+            None when neither is set.
+    """
+
+    exporters: tuple[str, ...] = ()
+    protocol: str = "grpc"
+    compression: str = "none"
+    endpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +55,12 @@ class Settings:
         chunk_metrics: Whether the time between chunks of a stream is measured (about 3 us a chunk).
         user_hash_key: Key of the HMAC that user ids become; without it no user hash is emitted.
         sdk_disabled: The value of OTEL_SDK_DISABLED.
-        traces_exporter: Names from OTEL_TRACES_EXPORTER, `otlp` unless set.
-        logs_exporter: Names from OTEL_LOGS_EXPORTER, `otlp` unless set.
-        metrics_exporter: Names from OTEL_METRICS_EXPORTER, `otlp` unless set.
-        traces_protocol: `grpc` or `http/protobuf`.
-        logs_protocol: `grpc` or `http/protobuf`.
-        metrics_protocol: `grpc` or `http/protobuf`.
+        sampler: The value of OTEL_TRACES_SAMPLER, or None.
+        sampler_arg: The value of OTEL_TRACES_SAMPLER_ARG, or None.
+        id_generator: The value of OTEL_PYTHON_ID_GENERATOR, or None.
+        traces: How spans leave.
+        logs: How log records leave, feedback events among them.
+        metrics: How metrics leave.
         flush_timeout_s: The longest that the process waits at its exit for telemetry to leave.
     """
 
@@ -54,12 +74,12 @@ class Settings:
     chunk_metrics: bool = False
     user_hash_key: bytes | None = None
     sdk_disabled: bool = False
-    traces_exporter: tuple[str, ...] = ("otlp",)
-    logs_exporter: tuple[str, ...] = ("otlp",)
-    metrics_exporter: tuple[str, ...] = ("otlp",)
-    traces_protocol: str = "grpc"
-    logs_protocol: str = "grpc"
-    metrics_protocol: str = "grpc"
+    sampler: str | None = None
+    sampler_arg: str | None = None
+    id_generator: str | None = None
+    traces: Way = Way()
+    logs: Way = Way()
+    metrics: Way = Way()
     flush_timeout_s: float = 5.0
 
     def __repr__(self) -> str:
@@ -82,7 +102,6 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     """
     env = os.environ if environ is None else environ
     content = content_mode(env.get(CAPTURE_CONTENT, "")) or "no_content"
-    protocol = env.get("OTEL_EXPORTER_OTLP_PROTOCOL") or "grpc"
     key = env.get("SPANBACK_USER_HASH_KEY", "")
     emit = env.get("SPANBACK_EMIT", "").strip().lower()
     return Settings(
@@ -94,14 +113,14 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         emit=cast("Emit", emit) if emit in get_args(Emit) else "both",
         child_window_s=_number(env.get("SPANBACK_CHILD_WINDOW_S"), 300.0),
         chunk_metrics=_flag(env.get("SPANBACK_CHUNK_METRICS"), default=False),
-        user_hash_key=key.encode() or None,
+        user_hash_key=key.encode("utf-8", "surrogateescape") or None,
         sdk_disabled=_flag(env.get("OTEL_SDK_DISABLED"), default=False),
-        traces_exporter=_names(env.get("OTEL_TRACES_EXPORTER") or "otlp"),
-        logs_exporter=_names(env.get("OTEL_LOGS_EXPORTER") or "otlp"),
-        metrics_exporter=_names(env.get("OTEL_METRICS_EXPORTER") or "otlp"),
-        traces_protocol=env.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or protocol,
-        logs_protocol=env.get("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL") or protocol,
-        metrics_protocol=env.get("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL") or protocol,
+        sampler=env.get("OTEL_TRACES_SAMPLER") or None,
+        sampler_arg=env.get("OTEL_TRACES_SAMPLER_ARG") or None,
+        id_generator=env.get("OTEL_PYTHON_ID_GENERATOR") or None,
+        traces=_way(env, "TRACES"),
+        logs=_way(env, "LOGS"),
+        metrics=_way(env, "METRICS"),
         flush_timeout_s=_number(env.get("SPANBACK_FLUSH_TIMEOUT_S"), 5.0),
     )
 
@@ -162,6 +181,20 @@ class _InForce:
 _in_force: Final = _InForce()
 
 
+def _way(env: Mapping[str, str], signal: str) -> Way:
+    def otlp(name: str) -> str:
+        return (env.get(f"OTEL_EXPORTER_OTLP_{signal}_{name}") or env.get(f"OTEL_EXPORTER_OTLP_{name}") or "").strip()
+
+    compression = otlp("COMPRESSION").lower()
+    return Way(
+        exporters=_names(env.get(f"OTEL_{signal}_EXPORTER", "")),
+        # http/json is served where http/protobuf is.
+        protocol="http/protobuf" if otlp("PROTOCOL").lower().startswith("http") else "grpc",
+        compression=compression if compression in _COMPRESSIONS else "none",
+        endpoint=otlp("ENDPOINT") or None,
+    )
+
+
 def _flag(value: str | None, default: bool) -> bool:
     text = (value or "").strip().lower()
     if not text:
@@ -179,5 +212,3 @@ def _number(value: str | None, default: float) -> float:
 
 def _names(value: str) -> tuple[str, ...]:
     return tuple(name for name in (part.strip() for part in value.split(",")) if name)
-
-

@@ -80,9 +80,7 @@ class SpanRef:
         return ref if ref.trace_id and ref.span_id else None
 
     @classmethod
-    def from_handle(
-        cls, handle: Handle, response_id: str | None = None, response_model: str | None = None
-    ) -> SpanRef:
+    def from_handle(cls, handle: Handle, response_id: str | None = None, response_model: str | None = None) -> SpanRef:
         """The reference that a handle stands for, with what the response itself says."""
         trace_id, span_id, flags, start_time_ns, provider, request_model, prompt, version, conversation = handle
         return cls(

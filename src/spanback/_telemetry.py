@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import version
 from typing import Final
 
@@ -107,8 +108,9 @@ class Telemetry:
             return self._tracer
 
 
-# The class has no public name, and a meter provider that is still a proxy records nothing.
-_PROXY_METER_PROVIDER: Final = metrics._internal._ProxyMeterProvider  # noqa: SLF001
+# Only the module that the API's public one is made of has the class; a meter provider that is still a proxy records
+# nothing.
+_PROXY_METER_PROVIDER: Final[type] = import_module("opentelemetry.metrics._internal")._ProxyMeterProvider  # noqa: SLF001
 
 
 TELEMETRY: Final = Telemetry()

@@ -9,7 +9,7 @@ class SpanbackError(Exception):
     """The base of every error of spanback."""
 
 
-class InvalidFeedback(SpanbackError, ValueError):  # noqa: N818 - reads as a sentence at the raise, as pydantic's and jsonschema's do
+class InvalidFeedback(SpanbackError, ValueError):  # noqa: N818 - reads as a sentence at the raise, as other validators' do
     """A field of a feedback signal breaks its rule. Raised before anything is emitted.
 
     Attributes:
@@ -48,7 +48,7 @@ class InvalidSetting(SpanbackError, ValueError):  # noqa: N818 - as above
 
 
 def _shown(value: object) -> str:
-    """A primitive value's repr, short enough for one line; anything else by its type, since a foreign repr may raise."""
+    """A primitive's repr, short enough for one line; anything else by its type, since a foreign repr may raise."""
     if isinstance(value, (str, bytes)):
         text = repr(value[: _SHOWN_CHARACTERS + 1])
     elif value is None or isinstance(value, (bool, int, float)):

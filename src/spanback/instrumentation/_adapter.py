@@ -179,4 +179,3 @@ def members(value: Any, name: str) -> Sequence[Any]:
     """As `member`, for a list; an empty one where there is none."""
     found = member(value, name)
     return found if isinstance(found, (list, tuple)) else ()
-

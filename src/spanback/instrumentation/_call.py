@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextvars import Token
 from time import perf_counter, time_ns
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -25,6 +25,9 @@ from spanback.instrumentation._adapter import NO_DIMENSIONS, Adapter, Attributes
 from spanback.instrumentation._adopt import peer_of
 from spanback.instrumentation._content import ON_EVENTS, ON_SPANS, Clipper, to_json
 from spanback.instrumentation._metrics import ClientMetrics
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 ADOPTED: Final[dict[str, str]] = {}
 """Client name to the scope name of the peer whose span was kept last, for `status()`."""
@@ -97,6 +100,7 @@ class Call:
         self._content: Attributes = {}
         read_dimensions = request.endpoint.read_dimensions
         dimensions = (read_dimensions and never_raise(read_dimensions, request.body)) or NO_DIMENSIONS
+        prompt_name, prompt_version, conversation_id = dimensions
         ids = span.get_span_context()
         self.handle: Handle = (
             ids.trace_id,
@@ -105,7 +109,9 @@ class Call:
             start_time_ns,
             request.provider,
             request.model,
-            *dimensions,
+            prompt_name,
+            prompt_version,
+            conversation_id,
         )
         self.settings = _settings.current()
         self.has_content = self._is_recorded and self.settings.content != "no_content"
@@ -113,7 +119,7 @@ class Call:
             self._read_request(dimensions)
         self.start_s = perf_counter()
 
-    def __enter__(self) -> Call:
+    def __enter__(self) -> Self:
         self._context = trace.set_span_in_context(self._span, self._context)
         self._token: Token[Context] = otel_context.attach(self._context)
         return self
@@ -193,7 +199,7 @@ class Call:
         if request.is_stream:
             attributes[sc.GEN_AI_REQUEST_STREAM] = True
         names = (sc.GEN_AI_PROMPT_NAME, sc.GEN_AI_PROMPT_VERSION, sc.GEN_AI_CONVERSATION_ID)
-        attributes.update(zip(names, dimensions))
+        attributes.update(zip(names, dimensions, strict=True))
         self._requested = attributes
         if self.has_content and endpoint.read_input is not None:
             clip = Clipper(self.settings.content_limit_bytes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from opentelemetry.metrics import Meter
@@ -97,5 +98,5 @@ class ClientMetrics:
             context: The context that holds the call's span, for exemplars.
         """
         dimensions = {name: attributes[name] for name in _DIMENSIONS if name in attributes}
-        for before, after in zip(times_s, times_s[1:]):
+        for before, after in pairwise(times_s):
             self._next_chunk_s.record(after - before, dimensions, context)

@@ -59,10 +59,10 @@ class Watch:
         chunks.append(chunk)
         if self._times_s is not None:
             self._times_s.append(perf_counter())
-        try:
+        try:  # noqa: SIM105 - `suppress` costs a call for every chunk
             _put(chunk, HANDLE_ATTRIBUTE, self.call.handle)
         except (AttributeError, TypeError):
-            pass  # noqa: S110, SIM105 - a slotted chunk is known by its id; `suppress` costs a call for every chunk
+            pass  # a slotted chunk is known by its id
         if len(chunks) >= _MOST_CHUNKS:
             never_raise(self._fold)
 

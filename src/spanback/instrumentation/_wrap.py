@@ -97,7 +97,10 @@ class Wrapping:
             return "missing attribute", "this version of the client has no such function; calls through it are not seen"
         if target not in self._patches:
             waits = client in self._clients
-            return "not imported", "patched as soon as the app imports it" if waits else "instrument() was not called for it"
+            return (
+                "not imported",
+                "patched as soon as the app imports it" if waits else "instrument() was not called for it",
+            )
         peer = ADOPTED.get(client)
         return ("adopted", f"spans are made by {peer}") if peer else ("patched", None)
 

@@ -8,8 +8,18 @@ from typing import Any
 
 from spanback import semconv as sc
 from spanback._messages import Message, OutputMessage, Part
-from spanback.instrumentation._adapter import Attributes, Body, Clip, Dimensions, Field, count, member, members
-from spanback.instrumentation._adapter import pick, text
+from spanback.instrumentation._adapter import (
+    Attributes,
+    Body,
+    Clip,
+    Dimensions,
+    Field,
+    count,
+    member,
+    members,
+    pick,
+    text,
+)
 from spanback.instrumentation.providers._chat import output_type, part_of, tool_definitions
 
 REQUEST = (
