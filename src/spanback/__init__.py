@@ -10,11 +10,9 @@ spanback.record_feedback(response, score=1.0)          # a linked event
 ```
 """
 
-from spanback._instrument import instrument, status, uninstrument
 from spanback._spanref import SpanRef
 from spanback._telemetry import SCOPE_VERSION
 from spanback.errors import InvalidFeedback, InvalidSetting, SpanbackError
-from spanback.export import flush
 from spanback.feedback import Receipt, record_feedback, reference, signals
 from spanback.instrumentation import TargetStatus
 
@@ -28,11 +26,7 @@ __all__ = [
     "SpanbackError",
     "TargetStatus",
     "__version__",
-    "flush",
-    "instrument",
     "record_feedback",
     "reference",
     "signals",
-    "status",
-    "uninstrument",
 ]
