@@ -10,9 +10,11 @@ spanback.record_feedback(response, score=1.0)          # a linked event
 ```
 """
 
+from spanback._instrument import instrument, status, uninstrument
 from spanback._spanref import SpanRef
 from spanback._telemetry import SCOPE_VERSION
 from spanback.errors import InvalidFeedback, InvalidSetting, SpanbackError
+from spanback.export import flush
 from spanback.feedback import Receipt, record_feedback, reference, signals
 from spanback.instrumentation import TargetStatus
 
@@ -26,7 +28,11 @@ __all__ = [
     "SpanbackError",
     "TargetStatus",
     "__version__",
+    "flush",
+    "instrument",
     "record_feedback",
     "reference",
     "signals",
+    "status",
+    "uninstrument",
 ]
