@@ -12,13 +12,11 @@ spanback.record_feedback(response, score=1.0)          # a linked event
 
 from spanback._instrument import instrument, status, uninstrument
 from spanback._spanref import SpanRef
-from spanback._telemetry import SCOPE_VERSION
+from spanback._version import __version__
 from spanback.errors import InvalidFeedback, InvalidSetting, SpanbackError
 from spanback.export import flush
 from spanback.feedback import Receipt, record_feedback, reference, signals
 from spanback.instrumentation import TargetStatus
-
-__version__ = SCOPE_VERSION
 
 __all__ = [
     "InvalidFeedback",

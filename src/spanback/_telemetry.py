@@ -10,15 +10,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import version
 from typing import Final
 
 from opentelemetry import metrics, trace
 from opentelemetry._logs import Logger, LoggerProvider, NoOpLogger, NoOpLoggerProvider, get_logger_provider
 from opentelemetry._logs._internal import ProxyLoggerProvider
 
+from spanback._version import __version__
+
 SCOPE_NAME: Final = "spanback"
-SCOPE_VERSION: Final = version("spanback")
+SCOPE_VERSION: Final = __version__
 
 OnFound = Callable[[trace.TracerProvider, LoggerProvider], None]
 

@@ -6,7 +6,6 @@ import importlib
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, Literal
 
 import wrapt
@@ -181,6 +180,8 @@ def _adapter_of(client: str) -> Adapter:
 
 
 def _version_of(client: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - 10 ms that only `status()` needs
+
     try:
         return version(client)
     except PackageNotFoundError:
