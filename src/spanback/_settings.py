@@ -162,6 +162,16 @@ def disabled_instrumentations() -> frozenset[str]:
     return frozenset(_names(os.environ.get(DISABLED_INSTRUMENTATIONS, "")))
 
 
+def name_service(name: str) -> None:
+    """Names the service of this process in its environment, unless OTEL_SERVICE_NAME or a resource attribute does.
+
+    Args:
+        name: `service.name` of what is set up from the environment afterwards.
+    """
+    if "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
+        os.environ.setdefault("OTEL_SERVICE_NAME", name)
+
+
 def current() -> Settings:
     """The settings in force: those given to `use`, else those of the environment, read at the first question."""
     if _in_force.settings is None:

