@@ -99,7 +99,7 @@ def _call_line(call: Call) -> Text:
 
 
 def _absent_line(rated: RatedCall) -> Text:
-    dimensions = rated.feedback[0].dimensions or {}
+    dimensions = rated.feedback[0].dimensions
     if rated.span_id:
         target = f"span {rated.span_id} of trace {rated.trace_id}"
     elif response_id := dimensions.get("gen_ai.response.id"):

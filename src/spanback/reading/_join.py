@@ -90,7 +90,7 @@ class Join:
         self._put_signal(feedback_from_log(record, service_name), _FROM_LOG, record, service_name)
 
     def _put_signal(self, signal: Feedback, form: int, record: Record, service_name: str | None) -> None:
-        dimensions = signal.dimensions or {}
+        dimensions = signal.dimensions
         row = (
             signal.feedback_id,
             form,
@@ -188,7 +188,7 @@ def _target_of(signal: Feedback) -> str:
     """What signals on the same thing have in common."""
     if signal.trace_id and signal.span_id:
         return _by_span(signal.trace_id, signal.span_id)
-    dimensions = signal.dimensions or {}
+    dimensions = signal.dimensions
     if response_id := dimensions.get(semconv.GEN_AI_RESPONSE_ID):
         return _by_response(response_id)
     if conversation_id := dimensions.get(semconv.GEN_AI_CONVERSATION_ID):

@@ -61,7 +61,7 @@ def has(record: Record, key: str) -> bool:
 
 def attributes_of(record: Record) -> dict[str, Any]:
     """The attributes of a span, a log record, a link or a resource, decoded."""
-    return {attribute["key"]: _value(attribute["value"]) for attribute in record.get("attributes") or ()}
+    return {attribute["key"]: _value(attribute.get("value") or {}) for attribute in record.get("attributes") or ()}
 
 
 def ids_of(record: Record) -> tuple[str | None, str | None]:
@@ -89,7 +89,7 @@ def call_from(span: Record, service_name: str | None, event: Content = NO_CONTEN
         span_id=span_id,
         parent_span_id=_identifier(span.get("parentSpanId"), 8),
         name=str(span.get("name", "")),
-        operation=str(attributes[semconv.GEN_AI_OPERATION_NAME]),
+        operation=_required(attributes, semconv.GEN_AI_OPERATION_NAME),
         start_time_ns=start_time_ns,
         duration_ns=max(0, _time_ns(span.get("endTimeUnixNano")) - start_time_ns),
         provider=_text(attributes.get(semconv.GEN_AI_PROVIDER_NAME)),
@@ -152,7 +152,7 @@ def _feedback(
     sampled = get(semconv.FEEDBACK_TARGET_SAMPLED)
     prefix = semconv.FEEDBACK_METADATA
     return Feedback(
-        feedback_id=str(attributes[semconv.FEEDBACK_ID]),
+        feedback_id=_required(attributes, semconv.FEEDBACK_ID),
         time_ns=time_ns,
         action=str(get(semconv.FEEDBACK_ACTION, "set")),
         name=str(get(semconv.FEEDBACK_NAME, get(semconv.GEN_AI_EVALUATION_NAME, "user_feedback"))),
@@ -198,7 +198,7 @@ def _value(value: Record) -> Any:
         if kind == "arrayValue":
             return [_value(item) for item in given.get("values") or ()]
         if kind == "kvlistValue":
-            return {item["key"]: _value(item["value"]) for item in given.get("values") or ()}
+            return {item["key"]: _value(item.get("value") or {}) for item in given.get("values") or ()}
         # A string, a boolean, or bytes, which stay the base64 text that they are.
         return given
     return None
@@ -234,6 +234,13 @@ def _number(value: Any) -> float | None:
 def _integer(value: Any) -> int | None:
     number = _number(value)
     return None if number is None else int(number)
+
+
+def _required(attributes: Mapping[str, Any], key: str) -> str:
+    value = attributes[key]
+    if value is None:
+        raise ValueError(f"{key} has no value")
+    return str(value)
 
 
 def _text(value: Any) -> str | None:

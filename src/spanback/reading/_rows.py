@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final, Literal
 
@@ -142,13 +142,13 @@ class Feedback:
     label: str | None = None
     comment: str | None = None
     improvement: Any = None
-    metadata: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     user_hash: str | None = None
     observed_at: str | None = None
     sampled: bool | None = None
     resolved: bool = True
     scope: str = "response"
-    dimensions: Mapping[str, str] | None = None
+    dimensions: Mapping[str, str] = field(default_factory=dict[str, str])
     service_name: str | None = None
 
     @property
@@ -181,12 +181,12 @@ class Feedback:
             "label": self.label,
             "comment": self.comment,
             "improvement": self.improvement,
-            "metadata": dict(self.metadata or {}),
+            "metadata": dict(self.metadata),
             "user_hash": self.user_hash,
             "scope": self.scope,
             "resolved": self.resolved,
             "sampled": self.sampled,
-            "dimensions": dict(self.dimensions or {}),
+            "dimensions": dict(self.dimensions),
             "service_name": self.service_name,
         }
 
