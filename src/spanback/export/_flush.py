@@ -1,0 +1,154 @@
+"""Waits for telemetry to leave, but never longer than allowed, also while the interpreter goes down.
+
+The SDK's own ways to flush and to shut down wait as long as an exporter takes. So they run in threads of their own, one
+a signal, and only those wait. The threads are made ahead, since from Python 3.12 on none can be started at exit.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
+
+from opentelemetry import metrics, trace
+from opentelemetry._logs import get_logger_provider
+
+from spanback._never_raise import never_raise
+
+if TYPE_CHECKING:
+    from spanback.export._guard import Guard
+
+_SIGNALS: Final = ("traces", "logs", "metrics")
+_logger: Final = logging.getLogger("spanback.export")
+
+
+class _Job:
+    """One thing to do in a lane; what it raises counts as failure."""
+
+    def __init__(self, action: Callable[[], object]) -> None:
+        self._action = action
+        self._done = threading.Event()
+        self._succeeded = False
+
+    def run(self) -> None:
+        self._succeeded = never_raise(self._action) is True
+        self._done.set()
+
+    def wait(self, timeout_s: float) -> bool:
+        return self._done.wait(timeout_s) and self._succeeded
+
+
+class Lanes:
+    """One idle thread a signal, so that a signal whose backend hangs does not hold up the others."""
+
+    def __init__(self) -> None:
+        self._queues: dict[str, SimpleQueue[_Job]] = {}
+
+    def open(self) -> None:
+        """Starts the threads unless they run; a forked child starts its own.
+
+        Raises:
+            RuntimeError: The interpreter is going down.
+        """
+        if not self._queues:
+            self._start()
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(after_in_child=self._start)
+
+    def run(self, actions: Mapping[str, Callable[[], object]], timeout_s: float) -> frozenset[str]:
+        """Runs an action for each signal named, all at once.
+
+        Args:
+            actions: What to run, by signal. True says that it succeeded; anything else, or raising, that it failed.
+            timeout_s: The longest to wait for all of them together.
+
+        Returns:
+            The signals whose action did not succeed in time. One that takes longer goes on in its thread.
+        """
+        deadline = time.monotonic() + timeout_s
+        jobs = {signal: _Job(action) for signal, action in actions.items()}
+        for signal, job in jobs.items():
+            self._queues[signal].put(job)
+        return frozenset(signal for signal, job in jobs.items() if not job.wait(max(0.0, deadline - time.monotonic())))
+
+    def _start(self) -> None:
+        queues: dict[str, SimpleQueue[_Job]] = {signal: SimpleQueue() for signal in _SIGNALS}
+        for signal, queue in queues.items():
+            threading.Thread(target=_work, args=(queue,), name=f"spanback-flush-{signal}", daemon=True).start()
+        self._queues = queues
+
+
+class Leaving:
+    """What has to be flushed, and closed at exit.
+
+    Args:
+        lanes: Where the waiting is done.
+
+    Attributes:
+        guards: The guards of the OTLP exporters in use.
+    """
+
+    def __init__(self, lanes: Lanes) -> None:
+        self.guards: list[Guard] = []
+        self._lanes = lanes
+        self._shutdowns: dict[str, Callable[[], object]] = {}
+        self._processors: dict[str, WeakSet[Any]] = {"traces": WeakSet(), "logs": WeakSet()}
+
+    def add_processor(self, signal: str, processor: Any) -> None:
+        """Names a processor that was added to a provider which may not be the global one."""
+        self._processors[signal].add(processor)
+
+    def add_provider(self, signal: str, shutdown: Callable[[], object]) -> None:
+        """Names how the provider of a signal is shut down, which sends what it holds."""
+        self._lanes.open()
+        self._shutdowns[signal] = shutdown
+
+    def close(self, timeout_s: float) -> None:
+        """Shuts the providers down, and waits no longer than that for all of them together."""
+        for guard in self.guards:
+            guard.close()
+        late = self._lanes.run({signal: partial(_shut, shut) for signal, shut in self._shutdowns.items()}, timeout_s)
+        if late:
+            what = " and ".join(sorted(late))
+            _logger.warning("Not all %s left within %g s at exit. What did not is lost.", what, timeout_s)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Sends what is held; described at `spanback.export.flush`."""
+        self._lanes.open()
+        providers = {
+            "traces": [trace.get_tracer_provider(), *self._processors["traces"]],
+            "logs": [get_logger_provider(), *self._processors["logs"]],
+            "metrics": [metrics.get_meter_provider()],
+        }
+        deadline = time.monotonic() + timeout_s
+        late = self._lanes.run(
+            {signal: partial(_flush, held, deadline) for signal, held in providers.items()}, timeout_s
+        )
+        return not late and not any(guard.failing for guard in self.guards)
+
+
+def _shut(shutdown: Callable[[], object]) -> bool:
+    shutdown()
+    return True
+
+
+def _flush(held: Iterable[Any], deadline: float) -> bool:
+    # Those that the API provides while nobody has set any have nothing to flush.
+    flushes = [thing.force_flush for thing in held if hasattr(thing, "force_flush")]
+    taken = [flush(int(max(0.0, deadline - time.monotonic()) * 1_000)) for flush in flushes]
+    return False not in taken  # processors of others may say nothing
+
+
+def _work(queue: SimpleQueue[_Job]) -> None:
+    while True:
+        queue.get().run()
+
+
+LEAVING: Final = Leaving(Lanes())
+"""What leaves this process."""
