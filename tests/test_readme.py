@@ -1,0 +1,130 @@
+"""Every command, snippet and name in the README is tried."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spanback import _settings, semconv
+from spanback.demo._loopback import LoopbackServer
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def blocks(language: str) -> list[str]:
+    """The README's fenced blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def environment(server: LoopbackServer, **more: str) -> dict[str, str]:
+    """What a user's shell would hold, with OpenAI's address pointing at the loopback server."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "SPANBACK_"))}
+    return {**kept, "OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "not-needed", **more}
+
+
+def run(arguments: list[str], folder: Path, env: dict[str, str]) -> str:
+    """Runs a command that must succeed and must not complain; gives what it printed."""
+    done = subprocess.run(arguments, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A server that speaks OpenAI's wire format."""
+    with LoopbackServer() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def snippets(server, tmp_path_factory) -> tuple[Path, str]:
+    """The folder in which all Python snippets of the README ran, one after another, and what they printed."""
+    folder = tmp_path_factory.mktemp("readme")
+    script = "\n".join(blocks("python"))
+    return folder, run([sys.executable, "-c", script], folder, environment(server, SPANBACK_FILE="telemetry/"))
+
+
+def test_python_snippets_print_what_the_text_around_them_says(snippets):
+    """The snippets run as they stand, in order, and print what the README says."""
+    printed = snippets[1].splitlines()
+    assert printed[0] == "recorded"
+    assert printed[1] == "score=5 must be a number from -1 to 1, and no bool"
+    assert printed[2] == "1.0"
+    assert len(printed) == 3
+
+
+def test_commands_that_read_back_show_what_the_snippets_wrote(snippets, server):
+    """Each `spanback show` command of the README finds the signals that the snippets gave."""
+    folder, _ = snippets
+    commands = [line for block in blocks("console") for line in block.splitlines() if line.startswith("spanback ")]
+    assert commands == [
+        "spanback show telemetry/",
+        "spanback show telemetry/ --negative --since 7d",
+        "spanback show telemetry/ --name user_thumbs --json",
+    ]
+    everything, negative, thumbs = (
+        run([sys.executable, "-m", "spanback", *command.split()[1:]], folder, environment(server))
+        for command in commands
+    )
+    assert "stars" in everything
+    assert "4 of 5" in everything
+    assert "Right!" in everything
+    assert "user_thumbs" in negative
+    rated = json.loads(thumbs)
+    assert sorted(one["score"] for one in rated["feedback"] if one["name"] == "user_thumbs") == [-1.0, 1.0]
+
+
+def test_the_two_commands_are_one_line_each():
+    """The README's first command shows the demo, its second runs the tests."""
+    commands = [line for block in blocks("console") for line in block.splitlines() if line.startswith("python3 ")]
+    assert [command.rpartition("&& ")[2] for command in commands] == [".venv/bin/spanback demo", ".venv/bin/pytest"]
+
+
+def test_every_attribute_named_is_one_that_is_written():
+    """The README names no attribute that the code does not know, and leaves none of feedback out."""
+    known = {value for name, value in vars(semconv).items() if name.isupper()}
+    named = set(re.findall(r"`((?:feedback|gen_ai)\.[a-z_.]+[a-z_])`", README))
+    families = {name for name in named if any(one.startswith(f"{name}.") for one in known)}
+    assert named - known - families <= {"feedback.metadata"}
+    ours = {
+        value for name, value in vars(semconv).items() if name.startswith("FEEDBACK_") and not value.endswith(".")
+    }
+    assert {one for one in ours if f"`{one}`" not in README} == set()
+
+
+def test_every_variable_named_is_one_that_is_read():
+    """The README's variables and those that the settings read are the same."""
+    source = Path(_settings.__file__).read_text(encoding="utf-8")
+    read = set(re.findall(r'"(SPANBACK_[A-Z_]+)"', source))
+    assert set(re.findall(r"`(SPANBACK_[A-Z_]+)`", README)) == read
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_run_as_they_stand(example, server, tmp_path):
+    """Each example runs without a change and its feedback is recorded."""
+    printed = run([sys.executable, str(example)], tmp_path, environment(server, SPANBACK_FILE="telemetry/"))
+    assert "recorded" in printed.splitlines()[-1]
+    lines = (tmp_path / "telemetry" / "traces.jsonl").read_text(encoding="utf-8").splitlines()
+    names = [
+        span["name"]
+        for line in lines
+        for resource in json.loads(line)["resourceSpans"]
+        for scope in resource["scopeSpans"]
+        for span in scope["spans"]
+    ]
+    assert "chat gpt-4o-mini" in names
+    assert any(name.startswith("feedback ") for name in names)
+
+
+def test_snippet_of_ten_lines_is_short():
+    """The first snippet has at most ten lines of code."""
+    lines = [line for line in blocks("python")[0].splitlines() if line.strip()]
+    assert len(lines) <= 10
