@@ -101,6 +101,7 @@ class Server:
         otlp_grpc_endpoint: ``host:port`` that takes OTLP by gRPC, without TLS.
         otlp_http_endpoint: Base URL that takes OTLP by HTTP; add ``/v1/traces``.
         query_url: Base URL of the query API (the collector's: its health check).
+        exit_code: What the process ended with, once stopped; negative for a signal that killed it.
     """
 
     name: ClassVar[str]
@@ -111,6 +112,7 @@ class Server:
     otlp_grpc_endpoint: str
     otlp_http_endpoint: str
     query_url: str
+    exit_code: int | None = None
 
     def __init__(self, env: Mapping[str, str] | None = None) -> None:
         self._extra_env = dict(env or {})
@@ -156,7 +158,7 @@ class Server:
                 process.wait(timeout=self.grace_s)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait()
+            self.exit_code = process.wait()
         self._stack.close()
 
     def log_tail(self, lines: int = 40) -> str:

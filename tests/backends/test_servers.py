@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import urllib.request
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import Link, SpanContext, TraceFlags
 
-from tests.backends import builds, otlp
+from tests.backends import otlp
 from tests.backends.servers import (
     COLLECTOR_CONFIG,
     Collector,
@@ -20,7 +22,6 @@ from tests.backends.servers import (
     Match,
     Tempo,
     eventually,
-    main,
     validate_collector_config,
 )
 
@@ -53,9 +54,13 @@ def send(server: Collector | Jaeger | Tempo, protocol: str, service: str) -> otl
     span.add_event("gen_ai.evaluation.result", {"gen_ai.evaluation.score.value": -1.0})
     span.end()
     provider.shutdown()
+    assert isinstance(span, ReadableSpan)
+    assert span.start_time
+    assert span.end_time
+    context = span.get_span_context()
     return otlp.Span(
-        trace_id=f"{span.context.trace_id:032x}",
-        span_id=f"{span.context.span_id:016x}",
+        trace_id=f"{context.trace_id:032x}",
+        span_id=f"{context.span_id:016x}",
         parent_span_id="",
         name="feedback by_hand",
         kind="INTERNAL",
@@ -69,6 +74,14 @@ def send(server: Collector | Jaeger | Tempo, protocol: str, service: str) -> otl
         ),
         links=(otlp.Link(RATED_TRACE_ID, RATED_SPAN_ID, {"feedback.relation": "rates"}),),
     )
+
+
+def post_json(server: Collector, signal: str, payload: dict[str, Any]) -> None:
+    """Sends OTLP by HTTP as JSON."""
+    url = f"{server.otlp_http_endpoint}/v1/{signal}"
+    headers = {"Content-Type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(payload).encode(), headers), timeout=5) as done:
+        assert done.status == 200
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
@@ -90,14 +103,52 @@ def test_collector_to_tempo_and_file(start_collector: Callable[..., Collector], 
     assert eventually(lambda: collector.file_spans(sent.trace_id)) == [sent]
 
 
+def test_logs_and_metrics_to_file(collector: Collector) -> None:
+    """A log record and a metric sent to the collector are in the file as they were sent."""
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "logs-and-metrics"}}]}
+    record = {
+        "timeUnixNano": "1700000000000000000",
+        "eventName": "gen_ai.evaluation.result",
+        "body": {"stringValue": "too long"},
+        "attributes": [{"key": "tags", "value": {"arrayValue": {"values": [{"stringValue": "a"}, {"intValue": "1"}]}}}],
+        "traceId": RATED_TRACE_ID,
+        "spanId": RATED_SPAN_ID,
+    }
+    point = {"asDouble": 0.5, "timeUnixNano": "1700000000000000000"}
+    metrics = [{"name": "m", "gauge": {"dataPoints": [point]}}]
+    resource_metrics = {"resource": resource, "scopeMetrics": [{"metrics": metrics}]}
+
+    post_json(collector, "logs", {"resourceLogs": [{"resource": resource, "scopeLogs": [{"logRecords": [record]}]}]})
+    post_json(collector, "metrics", {"resourceMetrics": [resource_metrics]})
+
+    assert eventually(lambda: collector.file_logs(RATED_TRACE_ID)) == [
+        otlp.LogRecord(
+            trace_id=RATED_TRACE_ID,
+            span_id=RATED_SPAN_ID,
+            event_name="gen_ai.evaluation.result",
+            time_ns=1_700_000_000_000_000_000,
+            service="logs-and-metrics",
+            scope="",
+            body="too long",
+            attributes={"tags": ["a", 1]},
+        )
+    ]
+    (line,) = eventually(lambda: [line for line in collector.file_lines() if "resourceMetrics" in line])
+    assert line["resourceMetrics"][0]["scopeMetrics"][0]["metrics"] == metrics
+
+
 def test_the_file_outlives_a_restart(start_collector: Callable[..., Collector], tmp_path: Path) -> None:
-    """A collector that starts again appends to the file it finds."""
+    """A span is in the file although the collector is stopped at once, and still there after the next start."""
     file = tmp_path / "kept.jsonl"
-    for number in (1, 2):
+    sent: list[str] = []
+    for _ in range(2):
         collector = start_collector(env={"SPANBACK_COLLECTOR_FILE": str(file)})
-        send(collector, "grpc", "restart")
-        eventually(lambda count=number: file.exists() and file.read_text().count("\n") == count)
+        sent.append(send(collector, "grpc", "restart").trace_id)
         collector.stop()
+        assert collector.exit_code == 0
+
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [span.trace_id for line in lines for span in otlp.spans(line)] == sent
 
 
 def test_jaeger_search(jaeger: Jaeger) -> None:
@@ -163,34 +214,3 @@ def test_both_spellings_of_the_otlp_exporter_are_valid(collector_binary: None, t
     renamed.write_text(COLLECTOR_CONFIG.read_text().replace("otlp/traces", "otlp_grpc/traces"))
 
     assert validate_collector_config(renamed).returncode == 0
-
-
-def test_no_go_and_no_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without cached binaries and without Go, a build says what is missing."""
-    monkeypatch.setenv("SPANBACK_CACHE", str(tmp_path))
-    monkeypatch.setenv("PATH", str(tmp_path))
-
-    with pytest.raises(builds.BackendUnavailableError) as caught:
-        builds.build("tempo")
-
-    assert str(caught.value) == f"no tempo in {tmp_path}, and no Go toolchain (`go`) to build it with"
-
-
-def test_a_failed_build_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A build command that fails is reported with its output, and the cache holds no binary."""
-    monkeypatch.setenv("SPANBACK_CACHE", str(tmp_path))
-    recipe = builds.Recipe("jaeger", minutes=1, commands=(("go", "build", "./no-such-package"),))
-    monkeypatch.setitem(builds.RECIPES, "jaeger", recipe)
-    said: list[str] = []
-
-    with pytest.raises(builds.BuildError, match=r"jaeger: `go build \./no-such-package` exited with 1\n"):
-        builds.build("jaeger", said.append)
-
-    assert said == ["building jaeger, takes about 1 minutes the first time"]
-    assert [file.name for file in tmp_path.iterdir()] == ["build.lock"]
-
-
-def test_the_build_command_refuses_unknown_servers(capsys: pytest.CaptureFixture[str]) -> None:
-    """A name that is no server is answered with the usage and exit code 2."""
-    assert main(["build", "zipkin"]) == 2
-    assert capsys.readouterr().err == "usage: python -m tests.backends.servers build [collector|jaeger|tempo ...]\n"
