@@ -356,8 +356,9 @@ def test_damaged_lines_are_told_once_and_stop_nothing(tmp_path: Path) -> None:
         {"traceId": "not base64!"},
         {"spanId": ""},
         {"attributes": [{"key": "gen_ai.operation.name"}]},
-        {"attributes": attributes({"gen_ai.operation.name": "chat"}) + [{"key": "n", "value": {"intValue": "many"}}]},
-        {"attributes": attributes({"gen_ai.operation.name": "chat"}) + [{"key": "n", "value": {"arrayValue": 1}}]},
+        {"attributes": [{"value": "gen_ai."}]},
+        {"attributes": [*attributes({"gen_ai.operation.name": "chat"}), {"key": "n", "value": {"intValue": "many"}}]},
+        {"attributes": [*attributes({"gen_ai.operation.name": "chat"}), {"key": "n", "value": {"arrayValue": 1}}]},
     ],
 )
 def test_a_span_that_is_no_otlp_spoils_only_itself(tmp_path: Path, change: dict[str, Any]) -> None:
@@ -383,8 +384,7 @@ def test_a_signal_that_is_no_otlp_spoils_only_itself(tmp_path: Path) -> None:
         (
             b"\0\0\1\0\x28\xb5\x2f\xfd",
             0,
-            "holds length-prefixed messages, not lines: set `format: json` and no `compression` in the collector's"
-            " file exporter",
+            "holds length-prefixed messages, not lines: set `format: json` and no `compression`",
         ),
         (gzip.compress(spans_line(call_span(CALL)).encode())[:-9], 2, "Compressed file ended before"),
         (b"\x1f\x8b\x08 broken header", 0, "Error -3 while decompressing data"),

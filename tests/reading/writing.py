@@ -12,17 +12,13 @@ def any_value(value: Any) -> Json:
     """A Python value as an AnyValue."""
     if value is None:
         return {}
-    if isinstance(value, bool):
-        return {"boolValue": value}
-    if isinstance(value, int):
-        return {"intValue": str(value)}
-    if isinstance(value, float):
-        return {"doubleValue": value}
     if isinstance(value, list):
         return {"arrayValue": {"values": [any_value(item) for item in value]}}
     if isinstance(value, dict):
         return {"kvlistValue": {"values": [{"key": key, "value": any_value(item)} for key, item in value.items()]}}
-    return {"stringValue": value}
+    # bool before int, of which it is a kind.
+    kinds = {bool: "boolValue", int: "intValue", float: "doubleValue", str: "stringValue"}
+    return {kinds[type(value)]: str(value) if type(value) is int else value}
 
 
 def attributes(values: Json) -> list[Json]:

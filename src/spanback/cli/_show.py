@@ -88,14 +88,10 @@ def run(arguments: argparse.Namespace) -> int:
                 bar.stop()
             _tell_damaged(files)
             return _print_json(rated) if arguments.json else _print_tree(rated, files, arguments)
-    except FileNotFoundError as error:
-        return _fail(f"There is no file or folder {error.filename}.")
+    except (FileNotFoundError, PermissionError) as error:
+        return _fail(f"{error.filename} cannot be read: {error.strerror}.")
     except sqlite3.OperationalError as error:
         return _fail(f"The temporary database cannot be written ({error}); TMPDIR names where it lies.", 1)
-    except BrokenPipeError:
-        # The reader of the pipe has seen enough. What is still buffered must not fail once more at the exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def since_ns(text: str) -> int:
