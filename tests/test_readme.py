@@ -94,9 +94,7 @@ def test_every_attribute_named_is_one_that_is_written():
     named = set(re.findall(r"`((?:feedback|gen_ai)\.[a-z_.]+[a-z_])`", README))
     families = {name for name in named if any(one.startswith(f"{name}.") for one in known)}
     assert named - known - families <= {"feedback.metadata"}
-    ours = {
-        value for name, value in vars(semconv).items() if name.startswith("FEEDBACK_") and not value.endswith(".")
-    }
+    ours = {value for name, value in vars(semconv).items() if name.startswith("FEEDBACK_") and not value.endswith(".")}
     assert {one for one in ours if f"`{one}`" not in README} == set()
 
 

@@ -289,6 +289,15 @@ class Jaeger(Server):
         shown = [span for trace in (answer or {}).get("data", ()) for span in trace["spans"]]
         return {span["spanID"]: span["warnings"] for span in shown if span.get("warnings")}
 
+    def references(self, trace_id: str) -> dict[str, list[tuple[str, str, str]]]:
+        """The references Jaeger shows, by span id: type, trace id and span id."""
+        answer = get_json(f"{self.query_url}/api/traces/{trace_id}")
+        shown = [span for trace in (answer or {}).get("data", ()) for span in trace["spans"]]
+        return {
+            span["spanID"]: [(one["refType"], one["traceID"], one["spanID"]) for one in span["references"]]
+            for span in shown
+        }
+
 
 @dataclass(frozen=True)
 class Match:
