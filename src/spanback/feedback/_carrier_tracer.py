@@ -43,9 +43,9 @@ def _twin(tracer: Tracer) -> Tracer:
     sdk: Any = sys.modules.get(_SDK)  # a tracer of an SDK that nobody has imported cannot exist
     if sdk is None or not isinstance(tracer, sdk.Tracer):
         return tracer
-    sampler = sdk.sampling.ALWAYS_ON
-    # A property of the class goes before the attribute of the same name in the shared state.
-    kind: Any = type("CarrierTracer", (tracer.__class__,), {"sampler": property(lambda _: sampler)})
+    # A slot of the class goes before the attribute of the same name in the shared state.
+    kind: Any = type("CarrierTracer", (tracer.__class__,), {"__slots__": ("sampler",)})
     twin = kind.__new__(kind)
     twin.__dict__ = tracer.__dict__
+    twin.sampler = sdk.sampling.ALWAYS_ON
     return twin

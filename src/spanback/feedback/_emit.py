@@ -14,14 +14,16 @@ from opentelemetry._logs import Logger, LogRecord, SeverityNumber
 from opentelemetry.context import Context
 from opentelemetry.util.types import AttributeValue
 
-from spanback import _settings, semconv
+from spanback import semconv
 from spanback._never_raise import never_raise
+from spanback._settings import Settings
 from spanback._spanref import SpanRef
 from spanback._telemetry import TELEMETRY
 from spanback.feedback._carrier_tracer import always_on
 from spanback.feedback._metrics import measure
 from spanback.feedback._model import Feedback
 from spanback.feedback._receipt import Placed
+from spanback.feedback._rules import Placement
 from spanback.feedback._target import Target
 
 CARRIER_DURATION_NS: Final = 1_000
@@ -68,7 +70,15 @@ def is_enabled() -> bool:
     return TELEMETRY.tracer() is not None or TELEMETRY.logger() is not None
 
 
-def emit(feedback: Feedback, feedback_id: str, user_hash: str | None, target: Target, placement: str) -> Emitted:
+def emit(
+    feedback: Feedback,
+    feedback_id: str,
+    user_hash: str | None,
+    target: Target,
+    *,
+    placement: Placement,
+    settings: Settings,
+) -> Emitted:
     """Emits one signal, in the forms that the settings ask for.
 
     Args:
@@ -76,12 +86,12 @@ def emit(feedback: Feedback, feedback_id: str, user_hash: str | None, target: Ta
         feedback_id: Its id.
         user_hash: Who gave it, or None.
         target: What it is about.
-        placement: `auto`, `child` or `linked`.
+        placement: Where the app wants the carrier.
+        settings: Those in force.
 
     Returns:
         What left. Never raises: what processors and exporters raise is logged at DEBUG.
     """
-    settings = _settings.current()
     tracer = TELEMETRY.tracer()  # asked in any case and first, since it may set up the other providers too
     tracer = None if settings.emit == "log" else tracer
     logger = None if settings.emit == "span" else TELEMETRY.logger()
@@ -111,12 +121,13 @@ def emit(feedback: Feedback, feedback_id: str, user_hash: str | None, target: Ta
     logged = logger is not None and bool(never_raise(_log, logger, feedback, context, attributes | event, now_ns))
     if logged and carrier is None:
         reason = AS_LOG
-    if logged or carrier is not None:
-        never_raise(measure, feedback, dimensions, context)
+    meter = TELEMETRY.meter()
+    if meter is not None and (logged or carrier is not None):
+        never_raise(measure, meter, feedback, dimensions, context)
     return Emitted(carrier, placed, logged, reason)
 
 
-def _place(ref: SpanRef | None, placement: str, earliest_ns: float) -> tuple[Placed, str]:
+def _place(ref: SpanRef | None, placement: Placement, earliest_ns: float) -> tuple[Placed, str]:
     """Where the carrier goes and why; a span that started after `earliest_ns` still gets its feedback as a child."""
     if ref is None:
         return "linked", _UNRESOLVED
@@ -174,18 +185,27 @@ def _span_context(ref: SpanRef) -> trace.SpanContext:
 def _dimensions(target: Target) -> dict[str, str]:
     """What is known of the response, as text that UTF-8 can carry."""
     if target.ref is not None:
-        known = target.ref.dimensions()
+        known = dict(target.ref.dimensions())
     else:
-        known = () if target.response_id is None else ((semconv.GEN_AI_RESPONSE_ID, target.response_id),)
-    return {key: text if text.isascii() else text.encode("utf-8", "replace").decode() for key, text in known}
+        known = {} if target.response_id is None else {semconv.GEN_AI_RESPONSE_ID: target.response_id}
+    try:
+        plain = "".join(known.values()).isascii()
+    except TypeError:  # an app made a reference with something else in it
+        plain = False
+    return known if plain else {key: _carried(value) for key, value in known.items()}
+
+
+def _carried(value: object) -> str:
+    return str(value).encode("utf-8", "replace").decode()
 
 
 def _attributes(
     feedback: Feedback, feedback_id: str, user_hash: str | None, target: Target, dimensions: dict[str, str]
 ) -> Attributes:
     """The span's attributes. Metadata comes first: where the SDK's limit on their number is low, the oldest go."""
-    attributes: Attributes = {semconv.FEEDBACK_METADATA + key: value for key, value in feedback.metadata}
-    attributes.update(dimensions)
+    attributes: Attributes = dict(dimensions)
+    if feedback.metadata:
+        attributes = {semconv.FEEDBACK_METADATA + key: value for key, value in feedback.metadata} | attributes
     if feedback.comment is not None:
         attributes[semconv.FEEDBACK_COMMENT] = feedback.comment
     if feedback.improvement is not None:
@@ -210,7 +230,7 @@ def _attributes(
     if feedback.score is not None:
         attributes[semconv.FEEDBACK_SCORE] = feedback.score
         attributes[semconv.FEEDBACK_WEIGHTED_SCORE] = feedback.score * feedback.weight
-        attributes[semconv.FEEDBACK_SENTIMENT] = feedback.sentiment or ""
+        attributes[semconv.FEEDBACK_SENTIMENT] = feedback.sentiment or "neutral"
     attributes[semconv.FEEDBACK_WEIGHT] = feedback.weight
     attributes[semconv.FEEDBACK_SOURCE] = feedback.source
     attributes[semconv.FEEDBACK_TYPE] = feedback.type

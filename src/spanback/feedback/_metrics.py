@@ -9,7 +9,6 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import Counter, Histogram, Meter
 
 from spanback import semconv
-from spanback._telemetry import TELEMETRY
 from spanback.feedback._model import Feedback
 
 _BOUNDARIES: Final = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
@@ -27,17 +26,15 @@ class _Last:
     instruments: _Instruments | None = None
 
 
-def measure(feedback: Feedback, dimensions: Mapping[str, str], context: Context) -> None:
-    """Adds a signal to the metrics, if the app has any.
+def measure(meter: Meter, feedback: Feedback, dimensions: Mapping[str, str], context: Context) -> None:
+    """Adds a signal to the metrics.
 
     Args:
+        meter: The app's meter.
         feedback: The signal.
         dimensions: What is known of the rated span; its provider and model become attributes.
         context: With the rated span as current, so that exemplars lead to it.
     """
-    meter = TELEMETRY.meter()
-    if meter is None:
-        return
     instruments = _Last.instruments
     if instruments is None or instruments.meter is not meter:
         instruments = _Last.instruments = _create(meter)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final
 
 from spanback import _settings
 from spanback._settings import Settings
 from spanback.errors import InvalidFeedback
 from spanback.feedback import _emit
-from spanback.feedback._ids import random_id, user_hash, vote_id
-from spanback.feedback._model import Feedback, Primitive, checked, checked_placement
+from spanback.feedback._ids import new_id, user_hash, vote_id
+from spanback.feedback._model import Feedback, checked
 from spanback.feedback._receipt import Receipt
+from spanback.feedback._rules import Placement, Primitive, Source, Type, checked_placement
 from spanback.feedback._target import KIND_RULE, NOTHING_RULE, Target, resolve
-from spanback.feedback.signals import Signal, Source, Type
+from spanback.feedback.signals import Signal
 
 _NOWHERE: Final = Target(None, None, "span")
 
@@ -38,7 +39,7 @@ def record_feedback(
     user_id: str | None = None,
     feedback_id: str | None = None,
     observed_at: datetime | None = None,
-    placement: Literal["auto", "child", "linked"] = "auto",
+    placement: Placement = "auto",
 ) -> Receipt:
     """Records how good a response was, seconds or weeks after it was given.
 
@@ -62,7 +63,7 @@ def record_feedback(
         metadata: At most 64 keys with primitive values, for analysis.
         user_id: Who gave it; only its HMAC is kept, and only where the app has set a key.
         feedback_id: The signal's id; the same id again replaces the earlier signal. A user has one vote on each target
-            and name, so with `user_id` the id is made of these three unless given; else it is random.
+            and name, so with `user_id` the id is made of these three unless given; else it is a new one.
         observed_at: When it was given, with a time zone, where that is not now.
         placement: `child` puts the carrier into the rated span's trace, `linked` into a trace of its own. `auto` is
             `child` while the span is known to have started less than five minutes ago. An unsampled span has no
@@ -92,7 +93,7 @@ def record_feedback(
         feedback_id=feedback_id,
         observed_at=observed_at,
     )
-    where = checked_placement(placement)
+    where = placement if placement == "auto" else checked_placement(placement)
     found = resolve(target)
     if found is None:
         if _emit.is_enabled():
@@ -101,13 +102,13 @@ def record_feedback(
     return _record(feedback, found, where, _settings.current())
 
 
-def _record(feedback: Feedback, target: Target, placement: str, settings: Settings) -> Receipt:
+def _record(feedback: Feedback, target: Target, placement: Placement, settings: Settings) -> Receipt:
     key = settings.user_hash_key
     user_id = feedback.user_id
     hashed = None if user_id is None or key is None else user_hash(user_id, key)
     feedback_id = feedback.feedback_id or _default_id(feedback, target, key)
     kept, omitted = _kept(feedback, settings)
-    emitted = _emit.emit(kept, feedback_id, hashed, target, placement)
+    emitted = _emit.emit(kept, feedback_id, hashed, target, placement=placement, settings=settings)
     carrier = emitted.carrier
     if carrier is None and not emitted.logged:
         status = "disabled"
@@ -126,9 +127,8 @@ def _record(feedback: Feedback, target: Target, placement: str, settings: Settin
 
 
 def _default_id(feedback: Feedback, target: Target, key: bytes | None) -> str:
-    if feedback.user_id is None:
-        return random_id()
-    return vote_id(target, feedback.name, feedback.user_id, key) or random_id()
+    vote = None if feedback.user_id is None else vote_id(target, feedback.name, feedback.user_id, key)
+    return vote or new_id(time.time_ns())
 
 
 def _kept(feedback: Feedback, settings: Settings) -> tuple[Feedback, tuple[str, ...]]:
@@ -137,7 +137,7 @@ def _kept(feedback: Feedback, settings: Settings) -> tuple[Feedback, tuple[str, 
     if not settings.feedback_content and (feedback.comment is not None or feedback.improvement is not None):
         given = (("comment", feedback.comment), ("improvement", feedback.improvement))
         omitted = tuple(name for name, value in given if value is not None)
-        feedback = replace(feedback, comment=None, improvement=None)
+        feedback = feedback._replace(comment=None, improvement=None)
     if feedback.user_id is not None and settings.user_hash_key is None:
         omitted = (*omitted, "user_id")
     return feedback, omitted

@@ -15,7 +15,7 @@ from spanback import semconv
 from spanback._never_raise import never_raise
 from spanback._spanref import RESPONSES, Handle, SpanRef, attached
 from spanback.errors import InvalidFeedback
-from spanback.feedback._model import printable
+from spanback.feedback._rules import checked_line
 
 Scope = Literal["response", "span"]
 
@@ -160,7 +160,7 @@ def _of_text(text: str) -> Target:
         return Target(ref, None, "span")
     if len(text) == _TRACEPARENT_CHARACTERS and text.count("-") == 3:  # all zeros: what a switched-off tracer sends
         return Target(None, None, "span")
-    return _of_id(printable("target", text, _RESPONSE_ID_LIMIT_CHARACTERS, RESPONSE_ID_RULE))
+    return _of_id(checked_line("target", text, _RESPONSE_ID_LIMIT_CHARACTERS, RESPONSE_ID_RULE))
 
 
 def _of_id(response_id: str) -> Target:

@@ -9,10 +9,10 @@ Weights follow how much a signal says: what a user states counts 0.8, what a use
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
-Source = Literal["user", "system"]
-Type = Literal["explicit", "implicit"]
+from spanback.feedback import _rules
+from spanback.feedback._rules import Source, Type
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,9 @@ class Signal:
         weight: 0 to 1.
         source: Who gives it.
         type: Whether it is stated or inferred from behaviour.
+
+    Raises:
+        InvalidFeedback: A field breaks its rule.
     """
 
     name: str
@@ -32,6 +35,14 @@ class Signal:
     weight: float
     source: Source = "user"
     type: Type = "implicit"
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__  # the fields are frozen; what is put here is the same in its exact type
+        put(self, "name", _rules.checked_name(self.name))
+        put(self, "score", None if self.score is None else _rules.checked_score(self.score))
+        put(self, "weight", _rules.checked_weight(self.weight))
+        put(self, "source", _rules.checked_source(self.source))
+        put(self, "type", _rules.checked_type(self.type))
 
 
 THUMBS_UP: Final = Signal("user_thumbs", 1.0, 0.8, type="explicit")
