@@ -122,9 +122,19 @@ def test_damaged_lines_are_told_once_at_the_end(count: int, told: int, capsys: p
     assert out == ANSWER + REST
     lines = err.splitlines()
     assert len(lines) == told
-    assert lines[0] == ("1 line could not be read:" if count == 1 else "12 lines could not be read:")
+    assert lines[0] == ("1 place could not be read:" if count == 1 else "12 places could not be read:")
     assert lines[1] == "  t.jsonl:1: is no JSON object"
     assert count == 1 or lines[-1] == "  and 2 more"
+
+
+def test_a_file_that_cannot_be_read_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    """The other files are shown, and the exit code is 1."""
+    Path("t.zst").write_bytes(b"\x28\xb5\x2f\xfdxxxx")
+    assert main(["show", "t.zst", str(WIRE)]) == 1
+    assert capsys.readouterr() == (
+        ANSWER + REST,
+        "1 place could not be read:\n  t.zst: is compressed with zstd, which is not read: unpack it first (zstd -d)\n",
+    )
 
 
 def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,7 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command.
 
     Returns:
-        0; 1 when the disk is too full to join on; 2 when there is nothing to read or rich is missing.
+        0, also when lines are damaged; 1 when a whole file cannot be read or the disk is too full to join on; 2 when
+        there is nothing to read or rich is missing.
     """
     paths = arguments.paths or _default_paths()
     if not arguments.json and find_spec("rich") is None:
@@ -87,7 +88,11 @@ def run(arguments: argparse.Namespace) -> int:
             finally:
                 bar.stop()
             _tell_damaged(files)
-            return _print_json(rated) if arguments.json else _print_tree(rated, files, arguments)
+            if arguments.json:
+                _print_json(rated)
+            else:
+                _print_tree(rated, files, arguments)
+            return int(any(not damaged.line for damaged in files.damaged()))
     except (FileNotFoundError, PermissionError) as error:
         return _fail(f"{error.filename} cannot be read: {error.strerror}.")
     except sqlite3.OperationalError as error:
@@ -127,24 +132,23 @@ def _fail(message: str, code: int = 2) -> int:
 def _tell_damaged(files: TelemetryFiles) -> None:
     """Names the first lines that could not be read, on standard error."""
     if count := files.damaged_count():
-        _fail(f"{count} {'line' if count == 1 else 'lines'} could not be read:")
+        _fail(f"{count} {'place' if count == 1 else 'places'} could not be read:")
         for damaged in islice(files.damaged(), _DAMAGED_SHOWN):
             _fail(f"  {damaged}")
         if count > _DAMAGED_SHOWN:
             _fail(f"  and {count - _DAMAGED_SHOWN} more")
 
 
-def _print_json(rated: Iterator[RatedCall]) -> int:
+def _print_json(rated: Iterator[RatedCall]) -> None:
     """Prints one object a line, in UTF-8 whatever the terminal's encoding, since JSON is."""
     out = sys.stdout.buffer
     for call in rated:
         text = json.dumps(call.to_json(), ensure_ascii=False)
         out.write(text.encode("utf-8", "backslashreplace") + b"\n")
     out.flush()
-    return 0
 
 
-def _print_tree(rated: Iterator[RatedCall], files: TelemetryFiles, arguments: argparse.Namespace) -> int:
+def _print_tree(rated: Iterator[RatedCall], files: TelemetryFiles, arguments: argparse.Namespace) -> None:
     from spanback.cli import _tree  # noqa: PLC0415 - the only part that needs rich
 
     if isinstance(sys.stdout, TextIOWrapper):
@@ -158,12 +162,12 @@ def _print_tree(rated: Iterator[RatedCall], files: TelemetryFiles, arguments: ar
         shown += 1
         _tree.draw(console, call)
     if not shown:
-        return _fail(f"No such feedback in {files.file_count} {'file' if files.file_count == 1 else 'files'}.", 0)
+        _fail(f"No such feedback in {files.file_count} {'file' if files.file_count == 1 else 'files'}.")
+        return
     _tree.draw_summary(
         console, files.summary(name=arguments.name, since_ns=arguments.since, negative=arguments.negative)
     )
     sys.stdout.flush()
-    return 0
 
 
 class _Bar:
