@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -88,17 +90,19 @@ def test_the_demo_shows_what_its_telemetry_says(tmp_path):
     assert sum(len(json.loads(line)["feedback"]) for line in shown.out.splitlines()) == 11
 
 
-def test_a_second_demo_replaces_the_first(tmp_path):
+def test_a_demo_replaces_the_one_before(tmp_path):
     """The folder holds one demo at a time; the service may have another name."""
-    (tmp_path / "mine").mkdir()
-    first = spanback("demo", "--quiet", "--out", "mine", cwd=tmp_path)
-    second = spanback("demo", "--quiet", "--out", "mine", cwd=tmp_path, OTEL_RESOURCE_ATTRIBUTES="service.name=travel")
-    assert (first.code, second.code) == (0, 0)
-    assert first.out.lstrip().startswith("By model")
-    assert second.out == first.out
-    calls = read_report(tmp_path / "mine").calls
-    assert f"{len(calls)} calls" in second.out
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / _demo.MARK).write_text("from the demo before")
+    (folder / "traces.jsonl").write_text("from the demo before")
+    ended = spanback("demo", "--quiet", "--out", "mine", cwd=tmp_path, OTEL_RESOURCE_ATTRIBUTES="service.name=travel")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.lstrip().startswith("By model")
+    calls = read_report(folder).calls
+    assert f"{len(calls)} calls" in ended.out
     assert {rated.call.service_name for rated in calls} == {"travel"}
+    assert "from the demo before" not in (folder / "traces.jsonl").read_text()
 
 
 def test_a_folder_with_anything_else_is_not_touched(tmp_path):
@@ -126,6 +130,36 @@ def test_an_endpoint_that_does_not_answer_costs_no_more_than_the_bounded_wait(tm
     )
     assert ended.code == 0
     assert f"Not all of it has reached {endpoint}." in ended.out
+
+
+def test_an_endpoint_that_takes_everything_is_named(tmp_path):
+    """Spans, logs and metrics arrive by OTLP as well as in the folder."""
+    taken = set()
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            taken.add(self.path)
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        ended = spanback(
+            "demo",
+            cwd=tmp_path,
+            OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
+            OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
+        )
+        server.shutdown()
+    assert (ended.code, ended.err) == (0, "")
+    assert f"Sent to {endpoint} as well: search for service spanback-demo there." in ended.out
+    assert taken == {"/v1/traces", "/v1/logs", "/v1/metrics"}
 
 
 def test_a_reader_that_has_seen_enough_ends_the_demo(tmp_path):

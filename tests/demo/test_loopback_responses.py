@@ -5,7 +5,9 @@ from __future__ import annotations
 import openai
 import pytest
 
-from tests.demo.conftest import ANSWER, QUESTION, needs_responses
+from spanback.demo import _loopback
+from spanback.demo._loopback import LoopbackServer
+from tests.demo.conftest import ANSWER, QUESTION, make_client, needs_responses
 from tests.demo.test_loopback import RESPONSES_TOOL, Trip
 
 pytestmark = needs_responses
@@ -127,10 +129,11 @@ def test_the_beta_resource_is_answered_too(server, client):
     assert server.requests[-1].query == {"beta": "true"}
 
 
-def test_only_the_last_thousand_responses_are_kept(client):
+def test_only_the_latest_responses_are_kept(monkeypatch):
     """The oldest response is forgotten, so that the server's memory stays flat."""
-    first = client.responses.create(model="gpt-4.1", input=QUESTION)
-    for _ in range(1_000):
-        client.post("/responses", body={"model": "gpt-4.1", "input": ""}, cast_to=object)
-    with pytest.raises(openai.NotFoundError):
-        client.responses.retrieve(first.id)
+    monkeypatch.setattr(_loopback, "_RESPONSES_KEPT", 2)
+    with LoopbackServer() as server, make_client(server) as client:
+        first, second, third = (client.responses.create(model="gpt-4.1", input=QUESTION) for _ in range(3))
+        with pytest.raises(openai.NotFoundError):
+            client.responses.retrieve(first.id)
+        assert client.responses.retrieve(second.id).output_text == client.responses.retrieve(third.id).output_text

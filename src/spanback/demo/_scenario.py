@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -72,7 +73,9 @@ def play(backend: Backend, folder: Path, tell: Tell) -> bool:
         if backend.has_responses:
             scenario.responses()
             scenario.responses_streamed()
-    asyncio.run(_play_async(backend, tell))
+    # In a thread of its own, since Python 3.11 stops tracing the frames that wait for a loop with an HTTP client in it.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, _play_async(backend, tell)).result()
     return spanback.flush(_settings.current().flush_timeout_s)
 
 
