@@ -87,7 +87,8 @@ class Received(NamedTuple):
         stream: An object that yields chunks from its attribute named `slot`.
         slot: Name of that attribute, an iterator or async iterator.
         pending: A dict that the app's parsing fills with the whole response, later or never.
-        body: The object whose `close` or `aclose` ends the body of a stream or of a pending response.
+        body: The object whose `close` or `aclose` closes the body of a stream or of a pending response.
+        holder: The object whose `close` says that the app is done with a pending response.
     """
 
     response: Any = None
@@ -95,6 +96,7 @@ class Received(NamedTuple):
     slot: str = ""
     pending: Mapping[Any, Any] | None = None
     body: Any = None
+    holder: Any = None
 
 
 class Target(NamedTuple):
@@ -151,18 +153,25 @@ def pick(body: Body, table: Iterable[Field]) -> Attributes:
         if value is None:
             continue
         given = type(value)
-        if given is kind:
+        if kind is str:
+            attributes[attribute] = text(value)
+        elif given is kind:
             attributes[attribute] = value
         elif kind is float and given is int:
             attributes[attribute] = float(value)
-        elif kind is str and isinstance(value, str):
-            attributes[attribute] = str.__str__(value)
     return attributes
 
 
 def text(value: Any) -> str | None:
-    """The value if it is a non-empty text, else None."""
-    return str.__str__(value) if isinstance(value, str) and value else None
+    """The value if it is a non-empty text, else None.
+
+    It becomes plain where it is an enum's, and half of a surrogate pair, which no exporter can send, becomes a question
+    mark.
+    """
+    if not isinstance(value, str) or not value:
+        return None
+    plain = str.__str__(value)
+    return plain if plain.isascii() else plain.encode("utf-8", "replace").decode()
 
 
 def count(value: Any) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextvars import Token
 from time import perf_counter, time_ns
 from types import TracebackType
@@ -19,6 +19,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from spanback import _settings
 from spanback import semconv as sc
 from spanback._never_raise import never_raise
+from spanback._settings import ContentMode
 from spanback._spanref import RESPONSES, Handle, attach
 from spanback._telemetry import TELEMETRY
 from spanback.instrumentation._adapter import NO_DIMENSIONS, Adapter, Attributes, Request, member, text
@@ -28,6 +29,9 @@ from spanback.instrumentation._metrics import ClientMetrics
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+Moment = tuple[int, float]
+"""A time in ns since the epoch, and the same time in seconds on the clock of `perf_counter`."""
 
 ADOPTED: Final[dict[str, str]] = {}
 """Client name to the scope name of the peer whose span was kept last, for `status()`."""
@@ -141,7 +145,7 @@ class Call:
         for one in objects:
             attach(one, self.handle)
 
-    def index(self, response_id: Any) -> None:
+    def index(self, response_id: Any, response_model: Any) -> None:
         """Makes the response known by its id. What fetches a response does not take it from the call that made it."""
         known = text(response_id)
         if known is None:
@@ -151,14 +155,14 @@ class Call:
             if maker is not None:
                 self.handle = maker
                 return
-        RESPONSES.add(known, self.handle)
+        RESPONSES.add(known, self.handle, text(response_model))
 
     def end(
         self,
         response: Any = None,
         *,
         error: BaseException | None = None,
-        end_time_ns: int | None = None,
+        ended: Moment | None = None,
         first_chunk_s: float | None = None,
         chunk_times_s: Sequence[float] = (),
     ) -> None:
@@ -167,7 +171,7 @@ class Call:
         Args:
             response: The response, or what came of it.
             error: What the call raised into the app, if it did.
-            end_time_ns: When it ended, ns since the epoch, where that is not now.
+            ended: When it ended, where that is not now.
             first_chunk_s: Time from the call to the first chunk, in seconds.
             chunk_times_s: When each chunk came, on the clock of `start_s`; empty where it is not measured.
         """
@@ -175,23 +179,22 @@ class Call:
             self._open.pop()
         except IndexError:
             return
-        if response is not None:
-            self.index(member(response, "id"))
-        if not self._is_recorded:
-            return
-        duration_s = perf_counter() - self.start_s
-        added = self._read_response(response, error)
-        if first_chunk_s is not None:
-            added[sc.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK] = first_chunk_s
-        span = self._span
+        end_time_ns, end_s = ended or (time_ns(), perf_counter())
         try:
-            span.set_attributes(added)
-            if sc.ERROR_TYPE in added:
-                span.set_status(Status(StatusCode.ERROR, self._describe(error)))
-            self._attributes.update(added)
-            self._emit(error, duration_s, chunk_times_s)
+            if response is not None:
+                self.index(member(response, "id"), member(response, "model"))
+            if self._is_recorded:
+                self._tell(self._read_response(response, error, first_chunk_s), error)
+                self._emit(error, end_s - self.start_s, chunk_times_s)
         finally:
-            span.end(end_time_ns)
+            if self._is_recorded:
+                self._span.end(end_time_ns)
+
+    def _tell(self, attributes: Attributes, error: BaseException | None) -> None:
+        self._span.set_attributes(attributes)
+        if sc.ERROR_TYPE in attributes:
+            self._span.set_status(Status(StatusCode.ERROR, self._describe(error, ON_SPANS)))
+        self._attributes.update(attributes)
 
     def _read_request(self, dimensions: Sequence[str | None]) -> None:
         request, endpoint = self.request, self.request.endpoint
@@ -205,11 +208,15 @@ class Call:
             clip = Clipper(self.settings.content_limit_bytes)
             self._add_content(never_raise(endpoint.read_input, request.body, clip))
 
-    def _read_response(self, response: Any, error: BaseException | None) -> Attributes:
+    def _read_response(self, response: Any, error: BaseException | None, first_chunk_s: float | None) -> Attributes:
+        """All that the span gets at its end. What the response does not say stays as the request said it."""
         endpoint = self.request.endpoint
         attributes = self._requested
+        attributes[sc.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK] = first_chunk_s
         if response is not None:
-            attributes.update(never_raise(endpoint.read_response, response) or {})
+            for name, value in (never_raise(endpoint.read_response, response) or {}).items():
+                if value is not None:
+                    attributes[name] = value
             if self.has_content and endpoint.read_output is not None:
                 clip = Clipper(self.settings.content_limit_bytes)
                 self._add_content(never_raise(endpoint.read_output, response, clip))
@@ -226,14 +233,16 @@ class Call:
     def _add_content(self, content: Attributes | None) -> None:
         self._content.update((name, value) for name, value in (content or {}).items() if value is not None)
 
-    def _describe(self, error: BaseException | None) -> str:
-        """What went wrong. A server's message may quote the prompt, so without content capture codes must do."""
+    def _describe(self, error: BaseException | None, with_message: Collection[ContentMode]) -> str:
+        """What went wrong. A server's message may quote the prompt, so where content is not captured codes must do."""
         if error is None:
             return "the response says that it failed"
-        if self.has_content:
-            return _safe(str(error))[: self.settings.content_limit_bytes]
-        codes = (getattr(error, "status_code", None), getattr(error, "code", None))
-        return " ".join(str(code) for code in codes if isinstance(code, (int, str)))
+        if self.settings.content in with_message:
+            description = never_raise(str, error) or ""
+        else:
+            codes = (getattr(error, "status_code", None), getattr(error, "code", None))
+            description = " ".join(str(code) for code in codes if isinstance(code, (int, str)))
+        return _safe(description)[: self.settings.content_limit_bytes]
 
     def _emit(self, error: BaseException | None, duration_s: float, chunk_times_s: Sequence[float]) -> None:
         meter = TELEMETRY.meter()
@@ -255,11 +264,12 @@ class Call:
             self._log(logger, sc.EVENT_OPERATION_EXCEPTION, SeverityNumber.WARN, self._exception_of(error))
 
     def _exception_of(self, error: BaseException) -> Attributes:
+        qualified = f"{type(error).__module__}.{type(error).__qualname__}"
         attributes = {
-            sc.EXCEPTION_TYPE: f"{type(error).__module__}.{type(error).__qualname__}",
+            sc.EXCEPTION_TYPE: qualified.removeprefix("builtins."),
             sc.EXCEPTION_STACKTRACE: "".join(traceback.format_tb(error.__traceback__)),
         }
-        description = self._describe(error)
+        description = self._describe(error, ON_EVENTS)
         return {**attributes, sc.EXCEPTION_MESSAGE: description} if description else attributes
 
     def _log(self, logger: Any, name: str, severity: SeverityNumber, attributes: Attributes) -> None:

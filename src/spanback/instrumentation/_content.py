@@ -23,12 +23,16 @@ class Clipper:
         self._left_bytes = limit_bytes
 
     def __call__(self, value: Any) -> str:
-        """The text, or its beginning and a note of how long it was. Anything but a text is written as JSON first."""
+        """The text, or its beginning and a note of how long it was. Anything but a text is written as JSON first.
+
+        Half of a surrogate pair becomes a question mark: it would make the exporter drop its whole batch.
+        """
         text = value if isinstance(value, str) else to_json(value)
-        size_bytes = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+        encoded = None if text.isascii() else text.encode("utf-8", "replace")
+        size_bytes = len(text) if encoded is None else len(encoded)
         if size_bytes <= self._left_bytes:
             self._left_bytes -= size_bytes
-            return text
+            return text if encoded is None else encoded.decode()
         kept = text[: self._left_bytes].encode("utf-8", "replace")[: self._left_bytes].decode("utf-8", "ignore")
         self._left_bytes = 0
         return f"{kept}[cut: {size_bytes} bytes]"

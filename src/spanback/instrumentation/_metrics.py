@@ -81,9 +81,10 @@ class ClientMetrics:
         ):
             if attribute in attributes:
                 histogram.record(attributes[attribute], dimensions, context)
+        # A mapping of its own, since exemplars keep the one they were given. Which part of the tokens was text or an
+        # image is not told by most providers, and is not guessed.
+        dimensions = {**dimensions, sc.GEN_AI_TOKEN_MODALITY: "unknown"}
         dimensions.pop(sc.ERROR_TYPE, None)
-        # Which part of the tokens was text or an image is not told by most providers, and is not guessed.
-        dimensions[sc.GEN_AI_TOKEN_MODALITY] = "unknown"
         for attribute, counter, is_always in self._usage:
             tokens = attributes.get(attribute, 0)
             if tokens or is_always:

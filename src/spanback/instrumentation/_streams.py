@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from spanback._never_raise import never_raise
 from spanback._spanref import HANDLE_ATTRIBUTE
-from spanback.instrumentation._adapter import Accumulator, Received, member, text
-from spanback.instrumentation._call import Call
+from spanback.instrumentation._adapter import Accumulator, Received, member
+from spanback.instrumentation._call import Call, Moment
 
 _CLOSES: Final = ("close", "aclose")
 _MOST_CHUNKS: Final = 256
@@ -31,9 +31,8 @@ def watch(call: Call, received: Received) -> None:
         watched.inner = weakref.ref(inner)
         proxy = _async_chunks if hasattr(inner, "__anext__") else _chunks
         setattr(received.stream, received.slot, proxy(inner, watched))
-    for name in _CLOSES:
-        if hasattr(received.body, name):
-            setattr(received.body, name, _telling(getattr(received.body, name), watched))
+    watched.listen(received.body, watched.close)
+    watched.listen(received.holder, watched.end)
 
 
 class Watch:
@@ -44,11 +43,11 @@ class Watch:
         self.inner: Callable[[], Any] = _nothing
         self._accumulator = accumulator
         self._pending = received.pending
-        self._body = received.body
+        self._listening: list[tuple[dict[str, Any], str, Any, Any]] = []
         self._chunks: list[Any] = []
         self._times_s: list[float] | None = [] if call.settings.chunk_metrics else None
         self._first_chunk_s: float | None = None
-        self._closed_at_ns: int | None = None
+        self._closed: Moment | None = None
 
     def keep(self, chunk: Any) -> None:
         """Notes one chunk that is about to be handed on. The one function that runs for every chunk."""
@@ -74,20 +73,30 @@ class Watch:
     def close(self) -> None:
         """The body is being closed.
 
-        The client closes it, too, once it is read: then the iterator is running and will tell how it ended. A body
-        that the app reads by itself is closed before it is parsed, and once more when the app is done with it.
+        The client closes it, too, once it is read: then the iterator is running and will tell how it ended. A pending
+        response is parsed only after that, so what is noted is the time.
         """
-        inner = self.inner()
-        if getattr(inner, "gi_running", False) or getattr(inner, "ag_running", False):
+        if self._pending is not None:
+            self._closed = self._closed or (time_ns(), perf_counter())
             return
-        if self._pending is not None and not self._pending and self._closed_at_ns is None:
-            self._closed_at_ns = time_ns()
-        else:
+        inner = self.inner()
+        if not getattr(inner, "gi_running", False) and not getattr(inner, "ag_running", False):
             self.end()
+
+    def listen(self, thing: Any, tell: Callable[[], None]) -> None:
+        """Has `tell` called before each `close` of a thing, until the call has ended."""
+        own: dict[str, Any] | None = getattr(thing, "__dict__", None)
+        for name in _CLOSES:
+            close = getattr(thing, name, None)
+            if own is not None and close is not None:
+                telling = _telling(close, tell)
+                self._listening.append((own, name, own.get(name), telling))
+                own[name] = telling
 
     def _note_id(self, chunk: Any) -> None:
         """Makes the response known by the id that its first chunk bears, itself or inside."""
-        self.call.index(text(member(chunk, "id")) or text(member(member(chunk, "response"), "id")))
+        whole = member(chunk, "response") or chunk
+        self.call.index(member(whole, "id"), member(whole, "model"))
 
     def _fold(self) -> None:
         """Makes room for more chunks, so that an endless stream takes no endless memory."""
@@ -97,8 +106,8 @@ class Watch:
             self._accumulator.add(chunks)
 
     def _end(self, error: BaseException | None) -> None:
-        for name in _CLOSES:
-            vars(self._body).pop(name, None)
+        ended = self._closed or (time_ns(), perf_counter())
+        self._give_back()
         response = None
         if self._pending is not None:
             response = next(iter(self._pending.values()), None)
@@ -109,10 +118,20 @@ class Watch:
         self.call.end(
             response,
             error=error,
-            end_time_ns=self._closed_at_ns,
+            ended=ended,
             first_chunk_s=self._first_chunk_s,
             chunk_times_s=self._times_s or (),
         )
+
+    def _give_back(self) -> None:
+        """Takes every telling `close` away again, but for those that somebody has put theirs around."""
+        for own, name, before, telling in self._listening:
+            if own.get(name) is telling:
+                if before is None:
+                    del own[name]
+                else:
+                    own[name] = before
+        self._listening.clear()
 
     def __del__(self) -> None:
         self.end()
@@ -140,11 +159,11 @@ async def _async_chunks(inner: AsyncIterator[Any], watched: Watch) -> AsyncItera
     watched.end()
 
 
-def _telling(close: Callable[..., Any], watched: Watch) -> Callable[..., Any]:
-    """A `close` that tells the watch first. An async one is passed through as the coroutine that it returns."""
+def _telling(close: Callable[..., Any], tell: Callable[[], None]) -> Callable[..., Any]:
+    """A `close` that tells first. An async one is passed through as the coroutine that it returns."""
 
     def telling(*args: Any, **kwargs: Any) -> Any:
-        watched.close()
+        tell()
         return close(*args, **kwargs)
 
     return telling

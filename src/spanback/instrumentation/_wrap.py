@@ -16,7 +16,7 @@ from spanback.instrumentation._call import ADOPTED, Call, begin
 from spanback.instrumentation._streams import watch
 from spanback.instrumentation.providers import ADAPTERS
 
-State = Literal["patched", "not imported", "not installed", "missing attribute", "adopted"]
+State = Literal["patched", "adopted", "not imported", "not instrumented", "not installed", "missing attribute"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,9 @@ class TargetStatus:
         client: The client's name, as in `instrument(clients=[...])`.
         target: Module and path of the function; the package's name where it is not installed.
         state: `patched`; `not imported` while the app has not imported the client, which is then patched as soon as
-            it does; `not installed`; `missing attribute` where this version of the client lacks the function;
-            `adopted` where another instrumentation makes the spans, and feedback binds to those.
+            it does; `not instrumented` where `instrument()` was not called for the client; `not installed`; `missing
+            attribute` where this version of the client lacks the function; `adopted` where another instrumentation
+            makes the spans, and feedback binds to those.
         version: The client's installed version, or None.
         detail: A sentence on the state, or None.
     """
@@ -42,10 +43,12 @@ class TargetStatus:
 
 @dataclass(slots=True)
 class _Patch:
+    client: str
     owner: Any
     name: str
     original: Any
-    wrapper: Any
+    wrapper: Any = None
+    is_live: bool = True
 
 
 class Wrapping:
@@ -58,8 +61,12 @@ class Wrapping:
         self._missing: set[Target] = set()
 
     def install(self, clients: Iterable[str]) -> None:
-        """Wraps the clients that are imported, and the others when they are. Imports none. Twice is harmless."""
+        """Wraps the clients that are imported, and the others when they are. Imports none. Twice is harmless.
+
+        Clients that an earlier call named and this one does not are given back.
+        """
         self._clients = frozenset(clients)
+        self._give_back()
         for client in sorted(self._clients):
             module = f"{client}._base_client"
             if module in sys.modules:
@@ -69,12 +76,12 @@ class Wrapping:
                 wrapt.register_post_import_hook(self._on_import(client), module)
 
     def remove(self) -> None:
-        """Puts back the very function objects that were there; where somebody has wrapped ours, ours steps aside."""
+        """Puts back the very function objects that were there.
+
+        Where somebody has wrapped ours, or holds it as a bound method, ours stays and passes calls on.
+        """
         self._clients = frozenset()
-        for patch in self._patches.values():
-            if vars(patch.owner).get(patch.name) is patch.wrapper:
-                setattr(patch.owner, patch.name, patch.original)
-        self._patches.clear()
+        self._give_back()
         self._missing.clear()
         ADOPTED.clear()
 
@@ -92,16 +99,22 @@ class Wrapping:
         return lines
 
     def _state_of(self, client: str, target: Target) -> tuple[State, str | None]:
+        if client not in self._clients:
+            return "not instrumented", "instrument() was not called for it"
         if target in self._missing:
             return "missing attribute", "this version of the client has no such function; calls through it are not seen"
         if target not in self._patches:
-            waits = client in self._clients
-            return (
-                "not imported",
-                "patched as soon as the app imports it" if waits else "instrument() was not called for it",
-            )
+            return "not imported", "patched as soon as the app imports it"
         peer = ADOPTED.get(client)
         return ("adopted", f"spans are made by {peer}") if peer else ("patched", None)
+
+    def _give_back(self) -> None:
+        for target, patch in tuple(self._patches.items()):
+            if patch.client not in self._clients:
+                patch.is_live = False
+                if vars(patch.owner).get(patch.name) is patch.wrapper:
+                    setattr(patch.owner, patch.name, patch.original)
+                del self._patches[target]
 
     def _on_import(self, client: str) -> Callable[[Any], None]:
         def patch(_module: Any) -> None:
@@ -123,18 +136,19 @@ class Wrapping:
         except (ImportError, AttributeError):
             self._missing.add(target)
             return
-        wrapper = wrapt.FunctionWrapper(original, _async_wrapper(adapter) if target.is_async else _wrapper(adapter))
-        setattr(owner, name, wrapper)
-        self._patches[target] = _Patch(owner, name, original, wrapper)
+        patch = self._patches[target] = _Patch(adapter.client, owner, name, original)
+        make = _async_wrapper if target.is_async else _wrapper
+        patch.wrapper = wrapt.FunctionWrapper(original, make(adapter, patch))
+        setattr(owner, name, patch.wrapper)
 
 
 WRAPPING: Final = Wrapping()
 """The wrapping of this process."""
 
 
-def _wrapper(adapter: Adapter) -> Callable[..., Any]:
+def _wrapper(adapter: Adapter, patch: _Patch) -> Callable[..., Any]:
     def around(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
-        call = never_raise(begin, adapter, instance, args, kwargs)
+        call = never_raise(begin, adapter, instance, args, kwargs) if patch.is_live else None
         if call is None:
             return wrapped(*args, **kwargs)
         with call:
@@ -145,9 +159,9 @@ def _wrapper(adapter: Adapter) -> Callable[..., Any]:
     return around
 
 
-def _async_wrapper(adapter: Adapter) -> Callable[..., Any]:
+def _async_wrapper(adapter: Adapter, patch: _Patch) -> Callable[..., Any]:
     async def around(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
-        call = never_raise(begin, adapter, instance, args, kwargs)
+        call = never_raise(begin, adapter, instance, args, kwargs) if patch.is_live else None
         if call is None:
             return await wrapped(*args, **kwargs)
         with call:
@@ -166,7 +180,7 @@ def _receive(adapter: Adapter, call: Call, result: Any) -> None:
 
 def _sort_and_end(adapter: Adapter, call: Call, result: Any) -> bool:
     received = adapter.sort(call.request, result)
-    if received.body is not None:
+    if received.stream is not None or received.pending is not None:
         call.mark(result, received.stream)
         watch(call, received)
     else:

@@ -47,7 +47,7 @@ def read_request(body: Body) -> Attributes:
 def stop_sequences(stop: Any) -> list[str] | None:
     """One or several texts as a list; None for anything else."""
     found = [stop] if isinstance(stop, str) else stop if isinstance(stop, (list, tuple)) else ()
-    return [one for one in found if isinstance(one, str)] or None
+    return [one for one in map(text, found) if one] or None
 
 
 def output_type(output_format: Any) -> str | None:
@@ -142,7 +142,7 @@ class ChatChunks:
             known = kept.tool_calls.setdefault(member(call, "index"), {"id": None, "name": "", "arguments": []})
             known["id"] = member(call, "id") or known["id"]
             known["name"] = member(function, "name") or known["name"]
-            known["arguments"].append(member(function, "arguments") or "")
+            known["arguments"].append(text(member(function, "arguments")) or "")
 
 
 def read_input(body: Body, clip: Clip) -> Attributes:
@@ -242,10 +242,16 @@ def part_of(part: Any, clip: Clip) -> Part:
         data = member(audio, "data")
         return blob("audio", f"audio/{text(member(audio, 'format')) or 'unknown'}", len(data) if text(data) else 0)
     if kind in {"file", "input_file"}:
-        file = member(part, "file") or part
-        address = member(file, "file_data") or member(file, "file_url")
-        return media("document", address, member(file, "file_id"), clip)
+        return document(member(part, "file") or part, clip)
     return {"type": kind}
+
+
+def document(file: Any, clip: Clip) -> Part:
+    """A file by id, by address, or inline as a data URL or as nothing but base64."""
+    data = text(member(file, "file_data"))
+    if data and not data.startswith("data:"):
+        return blob("document", None, len(data))
+    return media("document", data or member(file, "file_url"), member(file, "file_id"), clip)
 
 
 def media(modality: str, address: Any, file_id: Any, clip: Clip) -> Part:

@@ -77,9 +77,10 @@ class StainlessAdapter:
 
     def _sort_raw(self, request: Request, raw: Any) -> Received:
         if not request.is_stream:
-            if raw.http_request.headers.get("X-Stainless-Raw-Response") == "stream":
-                return Received(pending=raw._parsed_by_type, body=raw.http_response)  # noqa: SLF001 - the parsed model has no public name that does not read the network
-            return Received(response=raw.parse())
+            if raw.http_request.headers.get("X-Stainless-Raw-Response") == "true":
+                return Received(response=raw.parse())
+            parsed = raw._parsed_by_type  # noqa: SLF001 - it has no public name that does not read the network
+            return Received(pending=parsed, body=raw.http_response, holder=raw)
         # What the app's own parse() will return: the SDK keeps it, so that parsing early makes no second stream.
         stream = raw._parse()  # noqa: SLF001 - the async parse() cannot be called from here, and this one reads nothing
         raw._parsed_by_type[raw._cast_to] = stream  # noqa: SLF001 - as above
