@@ -7,6 +7,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import compress
+from operator import attrgetter
 from typing import Any, Final
 
 from spanback import semconv
@@ -99,17 +101,28 @@ class SpanRef:
 
     def dimensions(self) -> Iterator[tuple[str, str]]:
         """The attributes that feedback copies, under their own names; those not known are left out."""
-        for name, value in (
-            (semconv.GEN_AI_PROVIDER_NAME, self.provider_name),
-            (semconv.GEN_AI_REQUEST_MODEL, self.request_model),
-            (semconv.GEN_AI_RESPONSE_MODEL, self.response_model),
-            (semconv.GEN_AI_RESPONSE_ID, self.response_id),
-            (semconv.GEN_AI_PROMPT_NAME, self.prompt_name),
-            (semconv.GEN_AI_PROMPT_VERSION, self.prompt_version),
-            (semconv.GEN_AI_CONVERSATION_ID, self.conversation_id),
-        ):
-            if value is not None:
-                yield name, value
+        values = _DIMENSION_VALUES(self)
+        return compress(zip(_DIMENSION_NAMES, values, strict=True), values)
+
+
+_DIMENSION_VALUES: Final = attrgetter(
+    "provider_name",
+    "request_model",
+    "response_model",
+    "response_id",
+    "prompt_name",
+    "prompt_version",
+    "conversation_id",
+)
+_DIMENSION_NAMES: Final = (
+    semconv.GEN_AI_PROVIDER_NAME,
+    semconv.GEN_AI_REQUEST_MODEL,
+    semconv.GEN_AI_RESPONSE_MODEL,
+    semconv.GEN_AI_RESPONSE_ID,
+    semconv.GEN_AI_PROMPT_NAME,
+    semconv.GEN_AI_PROMPT_VERSION,
+    semconv.GEN_AI_CONVERSATION_ID,
+)
 
 
 class ResponseIndex:
