@@ -26,8 +26,8 @@ from spanback._telemetry import TELEMETRY
 from spanback.feedback import record_feedback, signals
 from spanback.testing import fake_ref
 
-SIGNALS_A_ROUND = 2_000
-ROUNDS = 15
+SIGNALS_A_ROUND = 200
+ROUNDS = 150
 
 
 class Response:

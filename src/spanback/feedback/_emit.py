@@ -62,6 +62,15 @@ class Emitted(NamedTuple):
     reason: str
 
 
+class _Record(NamedTuple):
+    """What both forms say: the span takes the attributes and an event, the log event takes all in one."""
+
+    feedback: Feedback
+    attributes: Attributes
+    event: Attributes
+    now_ns: int
+
+
 _NOTHING: Final = Emitted(None, None, logged=False, reason=NO_PROVIDER)
 
 
@@ -97,28 +106,23 @@ def emit(
     logger = None if settings.emit == "span" else TELEMETRY.logger()
     if tracer is None and logger is None:
         return _NOTHING
-    now_ns = time.time_ns()
     dimensions = _dimensions(target)
-    attributes = _attributes(feedback, feedback_id, user_hash, target, dimensions)
-    event = _event_attributes(feedback, feedback_id, dimensions)
-    rated = None if target.ref is None else _span_context(target.ref)
-    context = trace.set_span_in_context(trace.INVALID_SPAN if rated is None else trace.NonRecordingSpan(rated))
+    record = _Record(
+        feedback,
+        _attributes(feedback, feedback_id, user_hash, target, dimensions),
+        _event_attributes(feedback, feedback_id, dimensions),
+        time.time_ns(),
+    )
+    rated = trace.INVALID_SPAN if target.ref is None else trace.NonRecordingSpan(_span_context(target.ref))
+    context = trace.set_span_in_context(rated)
     carrier, placed, reason = None, None, NOT_TAKEN
     if tracer is not None:
-        where, why = _place(target.ref, placement, now_ns - settings.child_window_s * 1e9)
-        carrier = never_raise(
-            _carry,
-            tracer,
-            f"feedback {feedback.name}",
-            parent=context if where == "child" else trace.set_span_in_context(trace.INVALID_SPAN),
-            links=() if rated is None else (trace.Link(rated, _RATES),),
-            attributes=attributes,
-            event=event,
-            now_ns=now_ns,
-        )
+        where, why = _place(target.ref, placement, record.now_ns - settings.child_window_s * 1e9)
+        parent = context if where == "child" else trace.set_span_in_context(trace.INVALID_SPAN)
+        carrier = never_raise(_carry, tracer, record, parent, None if target.ref is None else rated.get_span_context())
         if carrier is not None:
             placed, reason = where, why
-    logged = logger is not None and bool(never_raise(_log, logger, feedback, context, attributes | event, now_ns))
+    logged = logger is not None and bool(never_raise(_log, logger, record, context))
     if logged and carrier is None:
         reason = AS_LOG
     meter = TELEMETRY.meter()
@@ -141,17 +145,13 @@ def _place(ref: SpanRef | None, placement: Placement, earliest_ns: float) -> tup
 
 
 def _carry(
-    tracer: trace.Tracer,
-    name: str,
-    *,
-    parent: Context,
-    links: tuple[trace.Link, ...],
-    attributes: Attributes,
-    event: Attributes,
-    now_ns: int,
+    tracer: trace.Tracer, record: _Record, parent: Context, rated: trace.SpanContext | None
 ) -> trace.SpanContext | None:
     """Makes the carrier span and gives its context; None where the tracer records nothing."""
-    span = always_on(tracer).start_span(name, parent, trace.SpanKind.INTERNAL, attributes, links, start_time=now_ns)
+    feedback, attributes, event, now_ns = record
+    links = () if rated is None else (trace.Link(rated, _RATES),)
+    name = f"feedback {feedback.name}"
+    span = always_on(tracer).start_span(name, parent, trace.SpanKind.INTERNAL, attributes, links, now_ns)
     if not span.is_recording():
         return None
     span.add_event(semconv.EVENT_EVALUATION_RESULT, event, now_ns)
@@ -159,7 +159,9 @@ def _carry(
     return span.get_span_context()
 
 
-def _log(logger: Logger, feedback: Feedback, context: Context, attributes: Attributes, now_ns: int) -> bool:
+def _log(logger: Logger, record: _Record, context: Context) -> bool:
+    """Emits the log event; what it returns tells it from a call that raised."""
+    feedback, attributes, event, now_ns = record
     category = feedback.label or feedback.sentiment
     logger.emit(
         LogRecord(
@@ -169,7 +171,7 @@ def _log(logger: Logger, feedback: Feedback, context: Context, attributes: Attri
             severity_text="INFO",
             severity_number=SeverityNumber.INFO,
             body=f"Feedback {feedback.name}" if category is None else f"Feedback {feedback.name}: {category}",
-            attributes=attributes,
+            attributes=attributes | event,
             event_name=semconv.EVENT_EVALUATION_RESULT,
         )
     )

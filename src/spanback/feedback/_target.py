@@ -81,14 +81,14 @@ def resolve(target: object) -> Target | None:
     Raises:
         InvalidFeedback: It is of a kind that cannot be rated.
     """
+    if isinstance(target, SpanRef):
+        return _of_ref(target)
     handle = attached(target)
     if handle is not None:
         return _of_handle(handle, target)
     if target is None:
         span = trace.get_current_span()
         return _of_span(span) if span.get_span_context().is_valid else None
-    if isinstance(target, SpanRef):
-        return _of_ref(target)
     if isinstance(target, str):
         return _of_text(target)
     if isinstance(target, trace.SpanContext):
