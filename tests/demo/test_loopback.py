@@ -157,10 +157,10 @@ def test_ids_count_the_calls_of_a_server():
 
 def test_usage_names_cached_and_reasoning_tokens(client):
     """A model that thinks spends 16 tokens on it, and half of the prompt was cached."""
-    usage = client.chat.completions.create(model="o3", messages=MESSAGES).usage
-    assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (10, 31, 41)
-    assert usage.prompt_tokens_details.cached_tokens == 5
-    assert usage.completion_tokens_details.reasoning_tokens == 16
+    usage = client.chat.completions.create(model="o3", messages=MESSAGES).to_dict()["usage"]
+    assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (10, 31, 41)
+    assert usage["prompt_tokens_details"]["cached_tokens"] == 5
+    assert usage["completion_tokens_details"]["reasoning_tokens"] == 16
 
 
 def test_usage_ends_a_stream_only_when_asked_for(client):
@@ -236,7 +236,8 @@ def test_limits_cut_the_answer(client):
     """`max_tokens` cuts after so many words, and the finish reason says so."""
     choice = client.chat.completions.create(model="gpt-4.1", messages=MESSAGES, max_tokens=2).choices[0]
     assert (choice.message.content, choice.finish_reason) == ("Visit Kyoto ", "length")
-    choice = client.chat.completions.create(model="gpt-4.1", messages=MESSAGES, max_completion_tokens=99).choices[0]
+    limit = {"max_completion_tokens": 99}
+    choice = client.chat.completions.create(model="gpt-4.1", messages=MESSAGES, extra_body=limit).choices[0]
     assert choice.finish_reason == "stop"
 
 
