@@ -143,8 +143,10 @@ def main() -> None:
             "gen_ai.provider.name": "openai",
             "gen_ai.request.model": "gpt-4o-mini",
         }
-        signals_counter.add(1, dimensions)
-        scores.record(1.0, dimensions)
+        rated = trace.SpanContext(ref.trace_id, ref.span_id, is_remote=True, trace_flags=trace.TraceFlags(1))
+        context = trace.set_span_in_context(trace.NonRecordingSpan(rated))
+        signals_counter.add(1, dimensions, context)
+        scores.record(1.0, dimensions, context)
 
     TELEMETRY.configure(tracer_provider=tracer_provider, logger_provider=logger_provider, meter_provider=meter_provider)
     compare({"floor with metrics": floor_with_metrics, "response with metrics": contestants["response"]}, rounds)

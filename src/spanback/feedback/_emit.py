@@ -22,7 +22,7 @@ from spanback._telemetry import TELEMETRY
 from spanback.feedback._carrier_tracer import always_on
 from spanback.feedback._metrics import measure
 from spanback.feedback._model import Feedback
-from spanback.feedback._receipt import Placed
+from spanback.feedback._receipt import Placed, Receipt
 from spanback.feedback._rules import Placement
 from spanback.feedback._target import Target
 
@@ -46,22 +46,6 @@ _RATES: Final = {semconv.FEEDBACK_RELATION: "rates"}
 Attributes = dict[str, AttributeValue]
 
 
-class Emitted(NamedTuple):
-    """What left.
-
-    Attributes:
-        carrier: The carrier span, or None when there is none.
-        placement: Where it is.
-        logged: Whether the log event left.
-        reason: Why, for people.
-    """
-
-    carrier: trace.SpanContext | None
-    placement: Placed | None
-    logged: bool
-    reason: str
-
-
 class _Record(NamedTuple):
     """What both forms say: the span takes the attributes and an event, the log event takes all in one."""
 
@@ -71,9 +55,6 @@ class _Record(NamedTuple):
     now_ns: int
 
 
-_NOTHING: Final = Emitted(None, None, logged=False, reason=NO_PROVIDER)
-
-
 def is_enabled() -> bool:
     """Whether there is a provider to emit to. Never raises."""
     return TELEMETRY.tracer() is not None or TELEMETRY.logger() is not None
@@ -81,20 +62,22 @@ def is_enabled() -> bool:
 
 def emit(
     feedback: Feedback,
-    feedback_id: str,
-    user_hash: str | None,
     target: Target,
     *,
+    feedback_id: str,
+    user_hash: str | None,
+    omitted: tuple[str, ...],
     placement: Placement,
     settings: Settings,
-) -> Emitted:
+) -> Receipt:
     """Emits one signal, in the forms that the settings ask for.
 
     Args:
         feedback: The signal, with nothing in it that must not be kept.
+        target: What it is about.
         feedback_id: Its id.
         user_hash: Who gave it, or None.
-        target: What it is about.
+        omitted: Names of arguments that were given and are not kept, for the receipt.
         placement: Where the app wants the carrier.
         settings: Those in force.
 
@@ -104,8 +87,9 @@ def emit(
     tracer = TELEMETRY.tracer()  # asked in any case and first, since it may set up the other providers too
     tracer = None if settings.emit == "log" else tracer
     logger = None if settings.emit == "span" else TELEMETRY.logger()
+    ref = target.ref
     if tracer is None and logger is None:
-        return _NOTHING
+        return Receipt(feedback_id, "disabled", None, ref, None, None, omitted, NO_PROVIDER)
     dimensions = _dimensions(target)
     record = _Record(
         feedback,
@@ -113,22 +97,26 @@ def emit(
         _event_attributes(feedback, feedback_id, dimensions),
         time.time_ns(),
     )
-    rated = trace.INVALID_SPAN if target.ref is None else trace.NonRecordingSpan(_span_context(target.ref))
+    rated = trace.INVALID_SPAN if ref is None else trace.NonRecordingSpan(_span_context(ref))
     context = trace.set_span_in_context(rated)
     carrier, placed, reason = None, None, NOT_TAKEN
     if tracer is not None:
-        where, why = _place(target.ref, placement, record.now_ns - settings.child_window_s * 1e9)
+        where, why = _place(ref, placement, record.now_ns - settings.child_window_s * 1e9)
         parent = context if where == "child" else trace.set_span_in_context(trace.INVALID_SPAN)
-        carrier = never_raise(_carry, tracer, record, parent, None if target.ref is None else rated.get_span_context())
+        carrier = never_raise(_carry, tracer, record, parent, None if ref is None else rated.get_span_context())
         if carrier is not None:
             placed, reason = where, why
-    logged = logger is not None and bool(never_raise(_log, logger, record, context))
-    if logged and carrier is None:
-        reason = AS_LOG
+    logged = logger is not None and never_raise(_log, logger, record, context) is True
+    if carrier is None and not logged:
+        return Receipt(feedback_id, "disabled", None, ref, None, None, omitted, NOT_TAKEN)
     meter = TELEMETRY.meter()
-    if meter is not None and (logged or carrier is not None):
+    if meter is not None:
         never_raise(measure, meter, feedback, dimensions, context)
-    return Emitted(carrier, placed, logged, reason)
+    status = "unresolved" if ref is None else "recorded"
+    if carrier is None:
+        return Receipt(feedback_id, status, None, ref, None, None, omitted, AS_LOG)
+    trace_id, span_id = f"{carrier.trace_id:032x}", f"{carrier.span_id:016x}"
+    return Receipt(feedback_id, status, placed, ref, trace_id, span_id, omitted, reason)
 
 
 def _place(ref: SpanRef | None, placement: Placement, earliest_ns: float) -> tuple[Placed, str]:

@@ -105,24 +105,15 @@ def record_feedback(
 def _record(feedback: Feedback, target: Target, placement: Placement, settings: Settings) -> Receipt:
     key = settings.user_hash_key
     user_id = feedback.user_id
-    hashed = None if user_id is None or key is None else user_hash(user_id, key)
-    feedback_id = feedback.feedback_id or _default_id(feedback, target, key)
     kept, omitted = _kept(feedback, settings)
-    emitted = _emit.emit(kept, feedback_id, hashed, target, placement=placement, settings=settings)
-    carrier = emitted.carrier
-    if carrier is None and not emitted.logged:
-        status = "disabled"
-    else:
-        status = "recorded" if target.ref is not None else "unresolved"
-    return Receipt(
-        feedback_id=feedback_id,
-        status=status,
-        placement=emitted.placement,
-        target=target.ref,
-        trace_id=None if carrier is None else f"{carrier.trace_id:032x}",
-        span_id=None if carrier is None else f"{carrier.span_id:016x}",
+    return _emit.emit(
+        kept,
+        target,
+        feedback_id=feedback.feedback_id or _default_id(feedback, target, key),
+        user_hash=None if user_id is None or key is None else user_hash(user_id, key),
         omitted=omitted,
-        reason=emitted.reason,
+        placement=placement,
+        settings=settings,
     )
 
 

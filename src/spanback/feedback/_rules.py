@@ -71,7 +71,7 @@ _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separato
 
 def checked_score(value: object) -> float:
     """A score; -0.0 becomes 0.0."""
-    number = _number(value)
+    number = value if type(value) is float else _number(value)
     if number is None or not -1.0 <= number <= 1.0:
         raise InvalidFeedback("score", value, SCORE_RULE)
     return number + 0.0
@@ -79,7 +79,7 @@ def checked_score(value: object) -> float:
 
 def checked_weight(value: object) -> float:
     """A weight; -0.0 becomes 0.0."""
-    number = _number(value)
+    number = value if type(value) is float else _number(value)
     if number is None or not 0.0 <= number <= 1.0:
         raise InvalidFeedback("weight", value, WEIGHT_RULE)
     return number + 0.0
