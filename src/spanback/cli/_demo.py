@@ -71,8 +71,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.llm and not _is_installed(may_install=arguments.install):
         return 2
     folder: Path = arguments.out
-    if not _is_cleared(folder):
-        return _tell(f"{folder} holds something that is not a demo's telemetry: name another folder with --out.", 2)
+    try:
+        _clear(folder)
+    except OSError as error:
+        return _tell(f"{error}: name another folder with --out.", 2)
     _settings.name_service(SERVICE_NAME)
     try:
         return _run(folder, arguments.llm, is_quiet=arguments.quiet)
@@ -150,18 +152,18 @@ def _is_installed(*, may_install: bool) -> bool:
     return not _llama.missing()
 
 
-def _is_cleared(folder: Path) -> bool:
-    """Whether the folder is new, empty, or an earlier demo's, whose telemetry is removed then."""
-    try:
-        if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():
-            return False
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / MARK).write_text(_MARK_TEXT)
-        for file in folder.glob("*.jsonl"):
-            file.unlink()
-    except OSError:
-        return False
-    return True
+def _clear(folder: Path) -> None:
+    """Makes the folder, or removes the telemetry of an earlier demo from it.
+
+    Raises:
+        OSError: It holds something else, or cannot be written.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        raise FileExistsError(f"{folder} holds something that is not a demo's telemetry")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).write_text(_MARK_TEXT)
+    for file in folder.glob("*.jsonl"):
+        file.unlink()
 
 
 def _draw_summary(console: Console, report: Report) -> None:
