@@ -10,10 +10,9 @@ from typing import Any, Final
 
 from opentelemetry._logs import LoggerProvider
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import TracerProvider, get_tracer_provider
+from opentelemetry.trace import TracerProvider
 
 from spanback import _settings, export
-from spanback._settings import Settings
 from spanback._telemetry import TELEMETRY
 from spanback.errors import InvalidSetting
 from spanback.instrumentation import ADAPTERS, WRAPPING, TargetStatus
@@ -32,8 +31,6 @@ class _Given:
 
 
 _given: Final = _Given()
-_with_file: Final[set[tuple[int, str | None]]] = set()
-"""Which provider already writes which file, so that a second `instrument()` does not write every line twice."""
 
 
 def instrument(
@@ -86,8 +83,8 @@ def instrument(
         tracer_provider=_given.tracer_provider,
         meter_provider=_given.meter_provider,
         logger_provider=_given.logger_provider,
-        set_up=partial(_set_up, settings) if set_up else None,
-        on_found=partial(_add_file, settings) if path else None,
+        set_up=partial(export.set_up, settings) if set_up else None,
+        on_found=partial(export.add_file, settings=settings) if path else None,
     )
     WRAPPING.install(chosen if chosen is not None else _enabled())
 
@@ -116,18 +113,6 @@ def status() -> list[TargetStatus]:
 
 def _enabled() -> frozenset[str]:
     return frozenset(ADAPTERS) - _settings.disabled_instrumentations()
-
-
-def _set_up(settings: Settings) -> None:
-    export.set_up(settings)
-    _with_file.add((id(get_tracer_provider()), settings.file))
-
-
-def _add_file(settings: Settings, tracer_provider: TracerProvider, logger_provider: LoggerProvider) -> None:
-    target = (id(tracer_provider), settings.file)
-    if target not in _with_file:
-        _with_file.add(target)
-        export.add_file(tracer_provider, logger_provider, settings)
 
 
 def _check_clients(clients: Any) -> frozenset[str] | None:

@@ -69,6 +69,14 @@ class Telemetry:
             self._on_found = on_found
             self._tracer = self._logger = self._meter = None
 
+    def providers(self) -> dict[str, object]:
+        """The provider in force of `traces`, `logs` and `metrics`; the API's stand-in where nobody has set one."""
+        return {
+            "traces": self._given_tracer_provider or trace.get_tracer_provider(),
+            "logs": self._given_logger_provider or get_logger_provider(),
+            "metrics": self._given_meter_provider or metrics.get_meter_provider(),
+        }
+
     def tracer(self) -> trace.Tracer | None:
         """The tracer for spans, or None while nobody has set a provider that records."""
         return self._tracer or self._resolve_tracer()

@@ -58,7 +58,7 @@ def add_file(
 
 
 def flush(timeout_s: float = 5.0) -> bool:
-    """Sends what the global providers, and those given to `add_file`, hold at this moment.
+    """Sends what the providers in force, and those given to `add_file`, hold at this moment.
 
     Args:
         timeout_s: The longest to wait, in seconds. What has not left by then is still being sent.

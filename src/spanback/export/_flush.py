@@ -16,10 +16,8 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
-from opentelemetry import metrics, trace
-from opentelemetry._logs import get_logger_provider
-
 from spanback._never_raise import never_raise
+from spanback._telemetry import TELEMETRY
 
 if TYPE_CHECKING:
     from spanback.export._guard import Guard
@@ -122,9 +120,7 @@ class Leaving:
         """Sends what is held; described at `spanback.export.flush`."""
         self._lanes.open()
         providers = {
-            "traces": [trace.get_tracer_provider(), *self._processors["traces"]],
-            "logs": [get_logger_provider(), *self._processors["logs"]],
-            "metrics": [metrics.get_meter_provider()],
+            signal: [provider, *self._processors.get(signal, ())] for signal, provider in TELEMETRY.providers().items()
         }
         deadline = time.monotonic() + timeout_s
         late = self._lanes.run(

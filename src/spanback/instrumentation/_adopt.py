@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Span
 
 from spanback import semconv as sc
@@ -33,12 +32,11 @@ def peer_of(span: Span) -> str | None:
     Returns:
         The scope name of the peer, or None. Never raises.
     """
-    if not isinstance(span, ReadableSpan) or not span.is_recording():
+    # The SDK's spans have both; the API's, and those that are not sampled, have neither.
+    scope = getattr(span, "instrumentation_scope", None)
+    if scope is None or scope.name == _OWN_SCOPE or not span.is_recording():
         return None
-    scope = span.instrumentation_scope
-    attributes = span.attributes or {}
-    if scope is None or scope.name == _OWN_SCOPE:
-        return None
+    attributes = getattr(span, "attributes", None) or {}
     if attributes.get(sc.GEN_AI_OPERATION_NAME) in _MODEL_CALLS or attributes.get("openinference.span.kind") == "LLM":
         return scope.name
     is_peer = scope.name.startswith(_PEERS)
