@@ -78,6 +78,11 @@ def span_of(spans: list[otlp.Span], span_id: str) -> otlp.Span:
     return next(span for span in spans if span.span_id == span_id)
 
 
+def linkable(signals: list[Told]) -> str:
+    """A rated span's id that this Tempo finds links by: not one that starts with a zero byte."""
+    return next(told.target_span_id for told in signals if not told.target_span_id.startswith("00"))
+
+
 def check_pair(rated: otlp.Span, carrier: otlp.Span, told: Told) -> None:
     """A rated span and its feedback are as the app made them."""
     assert (rated.name, rated.kind, rated.scope) == (
@@ -189,8 +194,11 @@ class TestTempo:
 
     def test_finds_feedback_by_link(self, in_tempo: list[Told], tempo: Tempo) -> None:
         """The rated span's id finds the feedback that links to it."""
-        found = eventually(lambda: tempo.search(f'{{ link:spanID = "{in_tempo[1].target_span_id}" }}'))
-        assert {match.span_id for match in found} == {told.span_id for told in in_tempo[1:]}
+        target = linkable(in_tempo)
+        found = eventually(lambda: tempo.search(f'{{ link:spanID = "{target}" }}'))
+        assert {match.span_id for match in found} == {
+            told.span_id for told in in_tempo if told.target_span_id == target
+        }
 
     def test_gives_the_mean_score_by_model(self, in_tempo: list[Told], tempo: Tempo) -> None:
         """A metrics query gives the mean score of each model: 1 for the liked, -0.75 for the disliked."""
@@ -212,9 +220,9 @@ class TestTempo:
     def test_queries_of_the_readme_find_something(self, in_tempo: list[Told], tempo: Tempo) -> None:
         """Every TraceQL query in the README gives results."""
         queries = re.findall(r"^```traceql\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-        assert len(queries) == 4
+        assert len(queries) == 5
         for query in queries:
-            filled = query.strip().replace("<span id>", in_tempo[0].target_span_id)
+            filled = query.strip().replace("<span id>", linkable(in_tempo))
             is_metrics = "_over_time" in filled
             ask: Callable[[str], list[Any]] = tempo.query_range if is_metrics else tempo.search
             assert eventually(lambda ask=ask, filled=filled: ask(filled)), query
