@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from spanback.demo._loopback import LoopbackServer
+from tests.conftest import Memory
 from tests.instrumentation import driving
 
 
@@ -65,3 +66,18 @@ async def connect(server: LoopbackServer) -> AsyncIterator[Callable[..., Any]]:
 def client(connect: Callable[..., Any]) -> Any:
     """A sync client."""
     return connect()
+
+
+class Bench(NamedTuple):
+    """All that a test may need, for those that have many parameters besides."""
+
+    connect: Callable[..., Any]
+    instrument: Callable[..., None]
+    memory: Memory
+    complaints: Complaints
+
+
+@pytest.fixture
+def bench(connect: Any, instrument: Any, memory: Memory, complaints: Complaints) -> Bench:
+    """The other fixtures in one."""
+    return Bench(connect, instrument, memory, complaints)

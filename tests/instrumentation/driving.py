@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import openai
@@ -25,6 +26,8 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 SHAPES = {"chat": "response_format", "responses": "text_format", "beta.responses": "text_format"}
 
+# The HTTP library of this release's own client: httpx2 since release 3.
+httpx = import_module(openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
 HAS_RESPONSES = hasattr(openai.OpenAI, "responses")
 needs_responses = pytest.mark.skipif(not HAS_RESPONSES, reason="this release of openai has no Responses API")
 is_async = pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])

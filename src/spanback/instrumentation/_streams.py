@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from asyncio import CancelledError
 from collections.abc import AsyncIterator, Callable, Iterator
 from time import perf_counter, time_ns
@@ -28,7 +27,7 @@ def watch(call: Call, received: Received) -> None:
     watched = Watch(call, make(call.has_content) if make else None, received)
     if received.stream is not None:
         inner = getattr(received.stream, received.slot)
-        watched.inner = weakref.ref(inner)
+        watched.inner = inner
         proxy = _async_chunks if hasattr(inner, "__anext__") else _chunks
         setattr(received.stream, received.slot, proxy(inner, watched))
     watched.listen(received.body, watched.close)
@@ -40,7 +39,7 @@ class Watch:
 
     def __init__(self, call: Call, accumulator: Accumulator | None, received: Received) -> None:
         self.call = call
-        self.inner: Callable[[], Any] = _nothing
+        self.inner: Any = None
         self._accumulator = accumulator
         self._pending = received.pending
         self._listening: list[tuple[dict[str, Any], str, Any, Any]] = []
@@ -79,8 +78,7 @@ class Watch:
         if self._pending is not None:
             self._closed = self._closed or (time_ns(), perf_counter())
             return
-        inner = self.inner()
-        if not getattr(inner, "gi_running", False) and not getattr(inner, "ag_running", False):
+        if not getattr(self.inner, "gi_running", False) and not getattr(self.inner, "ag_running", False):
             self.end()
 
     def listen(self, thing: Any, tell: Callable[[], None]) -> None:
@@ -108,6 +106,7 @@ class Watch:
     def _end(self, error: BaseException | None) -> None:
         ended = self._closed or (time_ns(), perf_counter())
         self._give_back()
+        self.inner = None
         response = None
         if self._pending is not None:
             response = next(iter(self._pending.values()), None)
@@ -167,7 +166,3 @@ def _telling(close: Callable[..., Any], tell: Callable[[], None]) -> Callable[..
         return close(*args, **kwargs)
 
     return telling
-
-
-def _nothing() -> None:
-    return None

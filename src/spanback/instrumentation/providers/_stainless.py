@@ -53,7 +53,9 @@ class StainlessAdapter:
             return found
         path = url.partition("?")[0]
         if "://" in path:
-            path = next((known for known in self._paths(method) if path.endswith(known)), urlsplit(path).path)
+            path = next((known for known in self._paths(method) if path.endswith(known)), "")
+        elif not path.startswith("/"):
+            path = f"/{path}"
         return self.endpoints.get(f"{method} {path}") or self.find_by_prefix(method, path)
 
     def read(self, endpoint: Endpoint, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request:
@@ -62,7 +64,8 @@ class StainlessAdapter:
         body = options.json_data
         if not isinstance(body, dict):
             body = _EMPTY if endpoint.is_inference else {"url": options.url}
-        provider, host, port = self._address(instance)
+        url = options.url
+        provider, host, port = self._elsewhere(url) if "://" in url else self._address(instance)
         is_stream = bool(kwargs.get("stream"))
         return Request(endpoint, provider, text(body.get("model")), body, is_stream, host, port)
 
@@ -95,13 +98,19 @@ class StainlessAdapter:
         known = self._addresses.get(id(url))
         if known is not None and known[0] is url:
             return known[1], known[2], known[3]
-        host = text(url.host)
-        port = (url.port or _DEFAULT_PORTS.get(url.scheme)) if host else None
-        provider = self.provider_of(host or "")
+        provider, host, port = self._place(text(url.host), url.port, url.scheme)
         if len(self._addresses) >= _MOST_ADDRESSES:
             self._addresses.clear()
         self._addresses[id(url)] = (url, provider, host, port)
         return provider, host, port
+
+    def _elsewhere(self, address: str) -> tuple[str, str | None, int | None]:
+        """Provider, host and port of a whole URL, which takes the place of the client's base URL."""
+        url = urlsplit(address)
+        return self._place(url.hostname, url.port, url.scheme)
+
+    def _place(self, host: str | None, port: int | None, scheme: str) -> tuple[str, str | None, int | None]:
+        return self.provider_of(host or ""), host, (port or _DEFAULT_PORTS.get(scheme)) if host else None
 
 
 def _options(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

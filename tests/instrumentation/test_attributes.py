@@ -1,0 +1,404 @@
+"""What a span says of a request and of a response: every attribute, of the right type, and nothing that was not given."""
+
+from __future__ import annotations
+
+import enum
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import openai
+import pytest
+
+from spanback.demo._loopback import LoopbackServer
+from spanback.instrumentation._adapter import Field, count, member, members, pick, text
+from spanback.instrumentation.providers import _chat, _responses
+from spanback.instrumentation.providers.openai import provider_of
+from tests.conftest import Memory
+from tests.instrumentation import driving
+from tests.instrumentation.driving import ANSWER, BODIES, MESSAGES, MODEL
+
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
+WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": SCHEMA}}
+ASK_WEATHER = [{"role": "user", "content": "What is the weather?"}]
+
+
+class Effort(str, enum.Enum):
+    """An enum of texts, as apps define them."""
+
+    LOW = "low"
+
+
+@pytest.fixture
+def attributes_of(instrument: Callable[..., None], client: Any, memory: Memory) -> Callable[..., dict[str, Any]]:
+    """Makes a call to an endpoint and gives the span's attributes."""
+
+    def call(endpoint: str, **body: Any) -> dict[str, Any]:
+        instrument()
+        resource = driving.resource_of(client, endpoint)
+        if resource is None:
+            pytest.skip(f"this release of openai has no {endpoint}")
+        response = resource.create(**{"model": MODEL, **BODIES[endpoint], **body})
+        if body.get("stream") is True:
+            list(response)
+        return dict(memory.span.attributes or {})
+
+    return call
+
+
+REQUESTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("chat", {"temperature": 1}, {"gen_ai.request.temperature": 1.0}),
+    ("chat", {"temperature": 0.5}, {"gen_ai.request.temperature": 0.5}),
+    ("chat", {"top_p": 0.9}, {"gen_ai.request.top_p": 0.9}),
+    ("chat", {"frequency_penalty": -2}, {"gen_ai.request.frequency_penalty": -2.0}),
+    ("chat", {"presence_penalty": 0.25}, {"gen_ai.request.presence_penalty": 0.25}),
+    ("chat", {"max_tokens": 100}, {"gen_ai.request.max_tokens": 100}),
+    ("chat", {"extra_body": {"max_completion_tokens": 50}}, {}),
+    ("chat", {"seed": 7}, {"gen_ai.request.seed": 7}),
+    ("chat", {"n": 1}, {}),
+    ("chat", {"service_tier": "auto"}, {}),
+    ("chat", {"service_tier": "default"}, {"openai.request.service_tier": "default"}),
+    ("chat", {"stop": "END"}, {"gen_ai.request.stop_sequences": ("END",)}),
+    ("chat", {"stop": ["a", "b"]}, {"gen_ai.request.stop_sequences": ("a", "b")}),
+    ("chat", {"stop": []}, {}),
+    ("chat", {"response_format": {"type": "json_object"}}, {"gen_ai.output.type": "json"}),
+    ("chat", {"response_format": {"type": "text"}}, {"gen_ai.output.type": "text"}),
+    ("chat", {"response_format": {"type": "grammar"}}, {}),
+    (
+        "completions",
+        {"max_tokens": 100, "stop": "."},
+        {"gen_ai.request.max_tokens": 100, "gen_ai.request.stop_sequences": (".",)},
+    ),
+    ("embeddings", {"dimensions": 8}, {"gen_ai.embeddings.dimension.count": 8}),
+    ("embeddings", {"encoding_format": "float"}, {"gen_ai.request.encoding_formats": ("float",)}),
+    ("responses", {"temperature": 1, "top_p": 0.5}, {"gen_ai.request.temperature": 1.0, "gen_ai.request.top_p": 0.5}),
+    ("responses", {"max_output_tokens": 64}, {"gen_ai.request.max_tokens": 64}),
+    ("responses", {"previous_response_id": "resp_0"}, {"gen_ai.request.previous_response.id": "resp_0"}),
+    ("responses", {"service_tier": "auto"}, {}),
+    ("responses", {"service_tier": "flex"}, {"openai.request.service_tier": "flex"}),
+    ("responses", {"text": {"format": {"type": "text"}}}, {"gen_ai.output.type": "text"}),
+    ("responses", {"text": {"verbosity": "low"}}, {}),
+    ("responses", {"conversation": "conv_1"}, {"gen_ai.conversation.id": "conv_1"}),
+    ("responses", {"conversation": {"id": "conv_2"}}, {"gen_ai.conversation.id": "conv_2"}),
+    (
+        "responses",
+        {"prompt": {"id": "pmpt_1", "version": "3"}},
+        {"gen_ai.prompt.name": "pmpt_1", "gen_ai.prompt.version": "3"},
+    ),
+]
+OF_THE_REQUEST = (
+    "gen_ai.request.", "gen_ai.output.type", "gen_ai.embeddings.", "openai.request.", "gen_ai.conversation.", "gen_ai.prompt.",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("endpoint", "body", "expected"), REQUESTS, ids=lambda value: str(value)[:40])
+def test_request_attributes(endpoint: str, body: Any, expected: dict[str, Any], attributes_of: Any) -> None:
+    """What an app asks for is told in the conventions' types, and a default is not told."""
+    attributes = attributes_of(endpoint, **body)
+    told = {name: value for name, value in attributes.items() if name.startswith(OF_THE_REQUEST)}
+    del told["gen_ai.request.model"]
+    if "encoding_format" not in body:
+        told.pop("gen_ai.request.encoding_formats", None)  # newer clients ask for base64 by themselves
+    assert told == expected
+    assert [type(told[name]) for name in expected] == [type(value) for value in expected.values()]
+
+
+def test_new_request_attributes() -> None:
+    """Fields that the oldest client does not know yet."""
+    body = {
+        "reasoning_effort": Effort.LOW,
+        "modalities": ["text", "audio"],
+        "max_tokens": 1,
+        "max_completion_tokens": 2,
+    }
+    assert _chat.read_request(body) == {
+        "gen_ai.request.max_tokens": 2,
+        "gen_ai.request.reasoning.level": "low",
+        "gen_ai.output.type": "speech",
+    }
+    assert type(_chat.read_request(body)["gen_ai.request.reasoning.level"]) is str
+    assert _responses.read_request({"reasoning": {"effort": "high"}})["gen_ai.request.reasoning.level"] == "high"
+
+
+class Model(str, enum.Enum):
+    """The app's models."""
+
+    SMALL = "gpt-4o-mini"
+
+
+def test_sentinels_and_enums_reach_no_span(attributes_of: Any) -> None:
+    """`NOT_GIVEN`, `None` and members of enums set nothing or plain texts, and OpenTelemetry warns of none of them."""
+    not_given = {"temperature": openai.NOT_GIVEN, "stop": openai.NOT_GIVEN, "response_format": openai.NOT_GIVEN}
+    omitted = {"top_p": openai.Omit(), "modalities": openai.Omit()} if hasattr(openai, "Omit") else {}
+    attributes = attributes_of("chat", model=Model.SMALL, seed=None, **not_given, **omitted)
+    assert attributes["gen_ai.request.model"] == "gpt-4o-mini"
+    assert type(attributes["gen_ai.request.model"]) is str
+    assert not {"gen_ai.request.temperature", "gen_ai.request.seed", "gen_ai.request.top_p"} & attributes.keys()
+
+
+def test_raw_bodies_with_values_of_any_type(instrument: Any, client: Any, memory: Memory) -> None:
+    """A body that goes past the client's own checks sets only what has the attribute's type."""
+    instrument()
+    body = {
+        "model": MODEL, "messages": MESSAGES, "temperature": "hot", "max_tokens": 7.5, "seed": True, "n": "2",
+        "stop": [1, "x", None], "top_p": False, "service_tier": 3, "response_format": 5,
+    }  # fmt: skip
+    with pytest.raises(openai.APIError):
+        client.post("/chat/completions", body={**body, "model": "error-400"}, cast_to=object)
+    attributes = dict(memory.span.attributes or {})
+    told = {name for name in attributes if name.startswith(OF_THE_REQUEST)}
+    assert told == {"gen_ai.request.model", "gen_ai.request.stop_sequences"}
+    assert attributes["gen_ai.request.stop_sequences"] == ("x",)
+
+
+def test_half_surrogates_do_not_reach_an_exporter() -> None:
+    """Half of a surrogate pair, for which an exporter would drop its whole batch, becomes a question mark."""
+    assert text("a\ud800b") == "a?b"
+    assert text("näh") == "näh"
+    assert pick({"k": "\ud83d"}, [Field("k", "a", str)]) == {"a": "?"}
+    assert _chat.stop_sequences(["\ud800", "", 3]) == ["?"]
+
+
+def test_small_readers() -> None:
+    """The readers take what has the right type and leave the rest."""
+    assert (text(""), text(3), text(None), count(True), count(2.0), count(3)) == (None, None, None, None, None, 3)
+    assert (member({"a": 1}, "a"), member({}, "a"), member(object(), "a")) == (1, None, None)
+    assert (members({"a": (1,)}, "a"), members({"a": "x"}, "a"), members(None, "a")) == ((1,), (), ())
+    assert pick(
+        {"a": 1, "b": None, "c": "x"}, [Field("a", "a", float), Field("b", "b", int), Field("c", "c", int)]
+    ) == {"a": 1.0}
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("stream", [False, True])
+def test_choices(n: int, stream: bool, attributes_of: Any) -> None:
+    """Each choice has its reason, in the order of the choices."""
+    attributes = attributes_of("chat", n=n, stream=stream)
+    assert attributes["gen_ai.response.finish_reasons"] == ("stop",) * n
+    assert attributes.get("gen_ai.request.choice.count") == (n if n > 1 else None)
+
+
+USAGE = ("input_tokens", "output_tokens", "cache_read.input_tokens", "reasoning.output_tokens")
+
+
+@pytest.mark.parametrize(
+    ("body", "usage"),
+    [
+        ({}, (10, 15, 5, 0)),
+        ({"model": "o3"}, (10, 31, 5, 16)),
+        ({"model": "no-usage"}, (None,) * 4),
+        ({"stream": True}, (None,) * 4),
+        ({"stream": True, "stream_options": {"include_usage": True}}, (10, 15, 5, 0)),
+        ({"stream": True, "stream_options": {"include_usage": True}, "n": 2}, (10, 32, 5, 0)),
+        ({"stream": True, "stream_options": {"include_usage": True}, "model": "no-usage"}, (None,) * 4),
+    ],
+    ids=str,
+)
+def test_usage_is_told_and_never_guessed(body: Any, usage: tuple[int | None, ...], attributes_of: Any) -> None:
+    """Tokens are as the provider counted them, in a last chunk without choices too; without usage there are none."""
+    attributes = attributes_of("chat", **body)
+    assert tuple(attributes.get(f"gen_ai.usage.{name}") for name in USAGE) == usage
+
+
+def test_audio_tokens_are_told_when_there_are_any() -> None:
+    """A zero of audio tokens is no news."""
+    usage = {"prompt_tokens_details": {"audio_tokens": 4}, "completion_tokens_details": {"audio_tokens": 0}}
+    found = {name: value for name, value in _chat.read_usage(usage).items() if value is not None}
+    assert found == {"gen_ai.usage.audio.input_tokens": 4}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("endpoint", ["chat", "responses"])
+def test_tool_calls(endpoint: str, stream: bool, attributes_of: Any) -> None:
+    """A model that asks for a tool finishes for that reason, in either API."""
+    asked: dict[str, Any] = {"messages": ASK_WEATHER, "tools": [WEATHER]}
+    if endpoint == "responses":
+        tool = {"type": "function", "name": "get_weather", "parameters": SCHEMA, "strict": False}
+        asked = {"input": ASK_WEATHER, "tools": [tool]}
+    assert attributes_of(endpoint, stream=stream, **asked)["gen_ai.response.finish_reasons"] == ("tool_calls",)
+
+
+@driving.needs_responses
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("model", "reasons", "error"),
+    [
+        ("incomplete-response", ("length",), None),
+        ("failed-response", ("error",), "server_error"),
+        ("content-null", ("stop",), None),
+        ("o3", ("stop",), None),
+    ],
+)
+def test_outcomes_of_responses(model: str, stream: bool, reasons: Any, error: str | None, attributes_of: Any) -> None:
+    """The status of a response is told in the words of chat completions; a failed one is an error."""
+    attributes = attributes_of("responses", model=model, stream=stream)
+    assert (attributes["gen_ai.response.finish_reasons"], attributes.get("error.type")) == (reasons, error)
+
+
+@pytest.mark.parametrize(
+    ("response", "reasons"),
+    [
+        ({"status": "incomplete", "incomplete_details": {"reason": "content_filter"}}, ["content_filter"]),
+        ({"status": "incomplete"}, ["error"]),
+        ({"status": "cancelled"}, ["cancelled"]),
+        ({"status": "queued"}, None),
+        ({"status": 3}, None),
+    ],
+)
+def test_rarer_statuses(response: dict[str, Any], reasons: list[str] | None) -> None:
+    """A response that is not finished has no reason yet."""
+    assert _responses.read_response(response)["gen_ai.response.finish_reasons"] == reasons
+
+
+@driving.needs_responses
+def test_an_error_event_is_an_error(attributes_of: Any, memory: Memory) -> None:
+    """A stream of events that ends in an error event is a failed call, though the client raises nothing."""
+    attributes = attributes_of("responses", model="error-in-stream", stream=True)
+    assert attributes["error.type"] == "server_error"
+    assert memory.span.status.description == "the response says that it failed"
+    assert _responses.read_response({"status": "failed"})["error.type"] == "_OTHER"
+
+
+@driving.needs_responses
+def test_a_conversation_of_the_request_stays(attributes_of: Any) -> None:
+    """A response that names no conversation takes nothing from what the request said."""
+    assert attributes_of("responses", conversation="conv_1")["gen_ai.conversation.id"] == "conv_1"
+    named = {"conversation": {"id": "conv_9"}}
+    assert _responses.read_response(named)["gen_ai.conversation.id"] == "conv_9"
+
+
+@pytest.mark.parametrize(
+    ("host", "provider"),
+    [
+        ("api.openai.com", "openai"),
+        ("eu.api.openai.com", "openai"),
+        ("acme.openai.azure.com", "azure.ai.openai"),
+        ("acme.cognitiveservices.azure.com", "azure.ai.openai"),
+        ("acme.services.ai.azure.com", "azure.ai.inference"),
+        ("acme.models.ai.azure.com", "azure.ai.inference"),
+        ("api.groq.com", "groq"),
+        ("api.deepseek.com", "deepseek"),
+        ("api.mistral.ai", "mistral_ai"),
+        ("api.x.ai", "x_ai"),
+        ("api.perplexity.ai", "perplexity"),
+        ("api.anthropic.com", "anthropic"),
+        ("api.cohere.ai", "cohere"),
+        ("api.moonshot.cn", "moonshot_ai"),
+        ("api.together.xyz", "together_ai"),
+        ("openrouter.ai", "openrouter"),
+        ("generativelanguage.googleapis.com", "gcp.gemini"),
+        ("us-central1-aiplatform.googleapis.com", "gcp.vertex_ai"),
+        ("bedrock-runtime.us-west-2.amazonaws.com", "aws.bedrock"),
+        ("127.0.0.1", "openai"),
+        ("", "openai"),
+        ("notapi.openai.com.evil.example", "openai"),
+    ],
+)
+def test_the_provider_follows_the_address(host: str, provider: str) -> None:
+    """The provider is the one behind the client's address."""
+    assert provider_of(host) == provider
+
+
+def test_other_providers_are_named(instrument: Any, connect: Any, memory: Memory) -> None:
+    """A client with another base URL names that provider, and its address and port."""
+    instrument()
+    http = openai.DefaultHttpxClient(
+        transport=driving.httpx.MockTransport(lambda _request: driving.httpx.Response(401))
+    )
+    client = connect(base_url="https://api.groq.com/openai/v1", http_client=http)
+    with pytest.raises(openai.AuthenticationError):
+        client.chat.completions.create(model="llama", messages=MESSAGES)
+    attributes = memory.span.attributes or {}
+    names = ("gen_ai.provider.name", "server.address", "server.port")
+    assert [attributes[name] for name in names] == ["groq", "api.groq.com", 443]
+
+
+@driving.is_async
+async def test_azure(is_async: bool, instrument: Any, connect: Any, memory: Memory, server: LoopbackServer) -> None:
+    """Azure's client puts the deployment into the path only later; its calls are model calls all the same."""
+    instrument()
+    make = openai.AsyncAzureOpenAI if is_async else openai.AzureOpenAI
+    client = connect(
+        is_async=is_async, make=make, base_url=None, azure_endpoint=server.root_url, api_version="2024-10-21"
+    )
+    await driving.settled(client.chat.completions.create(model="my-deployment", messages=MESSAGES))
+    assert server.requests[-1].path == "/openai/deployments/my-deployment/chat/completions"
+    assert memory.span.name == "chat my-deployment"
+    assert (memory.span.attributes or {})["gen_ai.response.id"] == "chatcmpl-000001"
+
+
+def test_many_clients_take_no_memory_for_ever(instrument: Any, connect: Any) -> None:
+    """Addresses are remembered by client, and only so many."""
+    from spanback.instrumentation.providers.openai import ADAPTER
+
+    instrument()
+    client = connect()
+    for _ in range(300):
+        client.with_options(timeout=5).models.list()
+        ADAPTER._address(client.with_options(timeout=5))
+    assert len(ADAPTER._addresses) <= 256
+
+
+def test_calls_that_are_no_model_calls_have_no_span(instrument: Any, client: Any, memory: Memory) -> None:
+    """Lists of models, and endpoints that nobody knows, are not traced."""
+    instrument()
+    client.models.list()
+    with pytest.raises(openai.NotFoundError):
+        client.post("/moderations", body={"input": "x"}, cast_to=object)
+    assert memory.spans == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/chat/completions", "chat/completions", "/chat/completions?a=b", "{base}/chat/completions"]
+)
+def test_every_spelling_of_a_path(path: str, instrument: Any, client: Any, memory: Memory, server: Any) -> None:
+    """A path may lack its slash, have a query, or be a whole URL."""
+    instrument()
+    body = {"model": MODEL, "messages": MESSAGES}
+    client.post(path.format(base=server.base_url), body=body, cast_to=openai.types.chat.ChatCompletion)
+    assert memory.span.name == f"chat {MODEL}"
+
+
+def test_a_whole_url_names_its_own_server(
+    instrument: Any, client: Any, connect: Any, memory: Memory, server: Any
+) -> None:
+    """A call to a whole URL goes there and not to the client's base URL, and the span says so."""
+    instrument()
+    elsewhere = connect(base_url="https://api.groq.com/v1")
+    url = f"{server.base_url}/chat/completions"
+    elsewhere.post(url, body={"model": MODEL, "messages": MESSAGES}, cast_to=openai.types.chat.ChatCompletion)
+    attributes = memory.span.attributes or {}
+    names = ("gen_ai.provider.name", "server.address", "server.port")
+    assert [attributes[name] for name in names] == ["openai", "127.0.0.1", server._server.server_port]
+
+
+def test_retries_are_one_call(instrument: Any, connect: Any, memory: Memory, server: LoopbackServer) -> None:
+    """A call that the client tries twice has one span."""
+    instrument()
+    connect(max_retries=2).chat.completions.create(model="flaky", messages=MESSAGES)
+    assert len(server.requests) == 2
+    assert memory.span.name == "chat flaky"
+    assert "error.type" not in (memory.span.attributes or {})
+
+
+@driving.is_async
+@pytest.mark.parametrize("content", [False, True])
+async def test_generators_arrive_whole(
+    content: bool, is_async: bool, instrument: Any, connect: Any, server: LoopbackServer
+) -> None:
+    """Messages and inputs that can be read only once reach the server as they were."""
+    instrument(capture_content=content)
+    client = connect(is_async=is_async)
+    await driving.settled(client.chat.completions.create(model=MODEL, messages=(m for m in MESSAGES)))
+    assert server.requests[-1].body["messages"] == MESSAGES
+    await driving.settled(client.embeddings.create(model=MODEL, input=iter(["a", "b"])))
+    assert server.requests[-1].body["input"] == ["a", "b"]
+
+
+def test_the_response_is_what_it_was(instrument: Any, client: Any) -> None:
+    """An instrumented call gives the client's own response."""
+    instrument()
+    response = client.chat.completions.create(model=MODEL, messages=MESSAGES)
+    assert type(response) is openai.types.chat.ChatCompletion
+    assert response.choices[0].message.content == ANSWER
+    assert list(itertools.islice(response.to_dict(), 3)) == ["id", "choices", "created"]
