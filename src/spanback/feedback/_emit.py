@@ -99,13 +99,11 @@ def emit(
     )
     rated = trace.INVALID_SPAN if ref is None else trace.NonRecordingSpan(_span_context(ref))
     context = trace.set_span_in_context(rated)
-    carrier, placed, reason = None, None, NOT_TAKEN
+    carrier, placed, reason = None, None, AS_LOG
     if tracer is not None:
-        where, why = _place(ref, placement, record.now_ns - settings.child_window_s * 1e9)
-        parent = context if where == "child" else trace.set_span_in_context(trace.INVALID_SPAN)
+        placed, reason = _place(ref, placement, record.now_ns - settings.child_window_s * 1e9)
+        parent = context if placed == "child" else trace.set_span_in_context(trace.INVALID_SPAN)
         carrier = never_raise(_carry, tracer, record, parent, None if ref is None else rated.get_span_context())
-        if carrier is not None:
-            placed, reason = where, why
     logged = logger is not None and never_raise(_log, logger, record, context) is True
     if carrier is None and not logged:
         return Receipt(feedback_id, "disabled", None, ref, None, None, omitted, NOT_TAKEN)

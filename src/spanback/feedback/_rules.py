@@ -145,7 +145,7 @@ def checked_line(field: str, value: object, limit_characters: int, rule: str) ->
 def checked_label(value: object) -> str:
     """A category."""
     label = _text("label", value, LABEL_LIMIT_BYTES, LABEL_RULE)
-    if not label.strip() or len(label.splitlines()) != 1:
+    if not label.strip() or label.splitlines() != [label]:
         raise InvalidFeedback("label", value, LABEL_RULE)
     return label
 

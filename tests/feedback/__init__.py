@@ -1,0 +1,1 @@
+"""Feedback: rules, targets, placement, the wire."""
