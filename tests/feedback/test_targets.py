@@ -65,6 +65,8 @@ WHOLE = ref("chatcmpl-1", "gpt-4o-mini-2024-07-18")
         (handled(id=7, model=None), ref()),
         (handled(id=""), ref()),
         (handled(type="response.completed", response=Thing(id="resp_1", model="gpt-4o")), ref("resp_1", "gpt-4o")),
+        (handled(_parsed_by_type={Thing: Thing(id="chatcmpl-1", model="gpt-4o")}), ref("chatcmpl-1", "gpt-4o")),
+        (handled(_parsed_by_type={}, model="no id"), ref()),
         (Thing(_parsed_by_type={str: "text", Thing: RESPONSE}), WHOLE),
         (Thing(_parsed_by_type=None, _raw_stream=RESPONSE), WHOLE),
         (Thing(type="chunk", chunk=RESPONSE), WHOLE),

@@ -138,11 +138,12 @@ def _of_handle(handle: Handle, response: object) -> Target:
 
 
 def _told_by(response: object) -> tuple[str | None, str | None]:
-    response_id = _first_text(response, _ID_NAMES)
-    if response_id is None:  # an event of a stream that holds the response
-        response = getattr(response, "response", None)
-        response_id = _first_text(response, _ID_NAMES)
-    return response_id, _first_text(response, _MODEL_NAMES)
+    """Response id and model, as the object that has the handle or what it wraps says them."""
+    for candidate in _candidates(response):
+        response_id = _first_text(candidate, _ID_NAMES)
+        if response_id is not None:
+            return response_id, _first_text(candidate, _MODEL_NAMES)
+    return None, None
 
 
 def _of_ref(ref: SpanRef) -> Target:
