@@ -23,7 +23,8 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from spanback._spanref import SpanRef, attach
 from spanback._telemetry import TELEMETRY
-from spanback.feedback import record_feedback, signals
+from spanback import signals
+from spanback.feedback import record_feedback
 from spanback.testing import fake_ref
 
 SIGNALS_A_ROUND = 200

@@ -10,12 +10,13 @@ spanback.record_feedback(response, score=1.0)          # a linked event
 ```
 """
 
+from spanback import signals
 from spanback._instrument import instrument, status, uninstrument
 from spanback._spanref import SpanRef
 from spanback._version import __version__
 from spanback.errors import InvalidFeedback, InvalidSetting, SpanbackError
 from spanback.export import flush
-from spanback.feedback import Receipt, record_feedback, reference, signals
+from spanback.feedback import Receipt, record_feedback, reference
 from spanback.instrumentation import TargetStatus
 
 __all__ = [

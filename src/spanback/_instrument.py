@@ -112,7 +112,8 @@ def status() -> list[TargetStatus]:
 
 
 def _enabled() -> frozenset[str]:
-    return frozenset(ADAPTERS) - _settings.disabled_instrumentations()
+    disabled = _settings.disabled_instrumentations()
+    return frozenset() if "*" in disabled else frozenset(ADAPTERS) - disabled
 
 
 def _check_clients(clients: Any) -> frozenset[str] | None:
@@ -121,7 +122,7 @@ def _check_clients(clients: Any) -> frozenset[str] | None:
     if isinstance(clients, str) or not isinstance(clients, Collection):
         raise InvalidSetting("clients", clients, "must be a list of client names")
     for client in clients:
-        if client not in ADAPTERS:
+        if not isinstance(client, str) or client not in ADAPTERS:
             raise InvalidSetting("clients", client, f"must be among {', '.join(ADAPTERS)}")
     return frozenset(clients)
 

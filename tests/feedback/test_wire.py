@@ -221,7 +221,7 @@ def test_metrics_count_signals_and_their_scores(telemetry: InMemoryTelemetry) ->
         "gen_ai.request.model": "gpt-4o-mini",
     }
     (count,) = telemetry.metrics["feedback.count"]
-    (score,) = telemetry.metrics["feedback.score"]
+    (score,) = telemetry.metrics["feedback.score.normalized"]
     assert (dict(count.attributes), count.value) == (dimensions, 3)
     assert (dict(score.attributes), score.count, score.sum) == (dimensions, 2, 1.0)
     assert tuple(score.explicit_bounds) == (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)

@@ -1,8 +1,8 @@
 """Feedback on responses, weeks later if need be, as OpenTelemetry."""
 
-from spanback.feedback import signals
 from spanback.feedback._receipt import Receipt
 from spanback.feedback._record import record_feedback
+from spanback.feedback._signal import Signal
 from spanback.feedback._target import reference
 
-__all__ = ["Receipt", "record_feedback", "reference", "signals"]
+__all__ = ["Receipt", "Signal", "record_feedback", "reference"]

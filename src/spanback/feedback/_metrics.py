@@ -57,7 +57,7 @@ def _create(meter: Meter) -> _Instruments:
         meter,
         meter.create_counter(semconv.METRIC_FEEDBACK_COUNT, "{signal}", "Feedback signals."),
         meter.create_histogram(
-            semconv.METRIC_FEEDBACK_SCORE,
+            semconv.METRIC_FEEDBACK_SCORE_NORMALIZED,
             "1",
             "Scores of feedback, mapped from -1..1 to 0..1 since histograms take no negative amounts.",
             explicit_bucket_boundaries_advisory=_BOUNDARIES,

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from spanback.errors import InvalidFeedback
 from spanback.feedback import _rules
 from spanback.feedback._rules import Primitive, Source, Type
-from spanback.feedback.signals import Signal
+from spanback.feedback._signal import Signal
 
 USUAL: Final = Signal("user_feedback", None, 1.0, "user", "explicit")
 """What a signal is unless the app says otherwise."""

@@ -15,8 +15,8 @@ from spanback.feedback._ids import new_id, user_hash, vote_id
 from spanback.feedback._model import Feedback, checked
 from spanback.feedback._receipt import Receipt
 from spanback.feedback._rules import Placement, Primitive, Source, Type, checked_placement
+from spanback.feedback._signal import Signal
 from spanback.feedback._target import KIND_RULE, NOTHING_RULE, Target, resolve
-from spanback.feedback.signals import Signal
 
 _NOWHERE: Final = Target(None, None, "span")
 
