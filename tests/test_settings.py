@@ -50,6 +50,8 @@ def test_without_variables_nothing_is_captured_and_everything_is_at_its_default(
         ("SPANBACK_CHILD_WINDOW_S", "0", "child_window_s", 0.0),
         ("SPANBACK_CHILD_WINDOW_S", "nan", "child_window_s", 300.0),
         ("SPANBACK_CHILD_WINDOW_S", "inf", "child_window_s", 300.0),
+        ("OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT", "true", "emit_event", True),
+        ("OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT", "nonsense", "emit_event", False),
         ("SPANBACK_CHUNK_METRICS", "on", "chunk_metrics", True),
         ("SPANBACK_CHUNK_METRICS", "off", "chunk_metrics", False),
         ("SPANBACK_USER_HASH_KEY", "secret", "user_hash_key", b"secret"),

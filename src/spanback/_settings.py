@@ -17,7 +17,11 @@ _FALSE: Final = frozenset({"false", "0", "no", "off", ""})
 _MODES: Final = frozenset(get_args(ContentMode))
 _COMPRESSIONS: Final = frozenset({"gzip", "deflate"})
 
+SPAN_MODES: Final[frozenset[ContentMode]] = frozenset({"span_only", "span_and_event"})
+EVENT_MODES: Final[frozenset[ContentMode]] = frozenset({"event_only", "span_and_event"})
+
 CAPTURE_CONTENT: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+EMIT_EVENT: Final = "OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT"
 DISABLED_INSTRUMENTATIONS: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 
 
@@ -52,6 +56,7 @@ class Settings:
         file: A folder or file for OTLP-JSON lines, or None.
         emit: Whether feedback is emitted as span, as log event, or as both.
         child_window_s: For how long after its start a rated span gets its feedback as a child.
+        emit_event: Whether each inference call also emits the event `gen_ai.client.inference.operation.details`.
         chunk_metrics: Whether the time between chunks of a stream is measured (about 3 us a chunk).
         user_hash_key: Key of the HMAC that user ids become; without it no user hash is emitted.
         sdk_disabled: The value of OTEL_SDK_DISABLED.
@@ -71,6 +76,7 @@ class Settings:
     file: str | None = None
     emit: Emit = "both"
     child_window_s: float = 300.0
+    emit_event: bool = False
     chunk_metrics: bool = False
     user_hash_key: bytes | None = None
     sdk_disabled: bool = False
@@ -112,6 +118,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         file=env.get("SPANBACK_FILE") or None,
         emit=cast("Emit", emit) if emit in get_args(Emit) else "both",
         child_window_s=_number(env.get("SPANBACK_CHILD_WINDOW_S"), 300.0),
+        emit_event=_flag(env.get(EMIT_EVENT), content in EVENT_MODES),
         chunk_metrics=_flag(env.get("SPANBACK_CHUNK_METRICS"), default=False),
         user_hash_key=key.encode("utf-8", "surrogateescape") or None,
         sdk_disabled=_flag(env.get("OTEL_SDK_DISABLED"), default=False),
@@ -154,7 +161,7 @@ def with_content(settings: Settings, capture_content: bool | str) -> Settings:
     if mode is None:
         rule = f"must be True, False or one of {', '.join(sorted(_MODES))}"
         raise InvalidSetting("capture_content", capture_content, rule)
-    return replace(settings, content=mode, feedback_content=mode != "no_content")
+    return replace(settings, content=mode, feedback_content=mode != "no_content", emit_event=mode in EVENT_MODES)
 
 
 def disabled_instrumentations() -> frozenset[str]:

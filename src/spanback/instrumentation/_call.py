@@ -19,12 +19,12 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from spanback import _settings
 from spanback import semconv as sc
 from spanback._never_raise import never_raise
-from spanback._settings import ContentMode
+from spanback._settings import EVENT_MODES, SPAN_MODES, ContentMode
 from spanback._spanref import RESPONSES, Handle, attach
 from spanback._telemetry import TELEMETRY
 from spanback.instrumentation._adapter import NO_DIMENSIONS, Adapter, Attributes, Request, member, text
 from spanback.instrumentation._adopt import peer_of
-from spanback.instrumentation._content import ON_EVENTS, ON_SPANS, Clipper, to_json
+from spanback.instrumentation._content import Clipper, to_json
 from spanback.instrumentation._metrics import ClientMetrics
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class Call:
     def _tell(self, attributes: Attributes, error: BaseException | None) -> None:
         self._span.set_attributes(attributes)
         if sc.ERROR_TYPE in attributes:
-            self._span.set_status(Status(StatusCode.ERROR, self._describe(error, ON_SPANS)))
+            self._span.set_status(Status(StatusCode.ERROR, self._describe(error, SPAN_MODES)))
         self._attributes.update(attributes)
 
     def _read_request(self, dimensions: Sequence[str | None]) -> None:
@@ -220,7 +220,7 @@ class Call:
             if self.has_content and endpoint.read_output is not None:
                 clip = Clipper(self.settings.content_limit_bytes)
                 self._add_content(never_raise(endpoint.read_output, response, clip))
-        if self.settings.content in ON_SPANS:
+        if self.settings.content in SPAN_MODES:
             attributes.update((name, to_json(value)) for name, value in self._content.items())
         if error is not None:
             attributes[sc.ERROR_TYPE] = type(error).__qualname__
@@ -251,14 +251,14 @@ class Call:
             metrics.record(self._attributes, duration_s, self.request.endpoint.is_inference, self._context)
             if chunk_times_s:
                 metrics.record_chunks(self._attributes, chunk_times_s, self._context)
-        with_details = self._content and self.settings.content in ON_EVENTS
+        with_details = self.settings.emit_event and self.request.endpoint.is_inference
         if error is None and not with_details:
             return
         logger = TELEMETRY.logger()
         if logger is None:
             return
         if with_details:
-            attributes = {**self._attributes, **self._content}
+            attributes = {**self._attributes, **(self._content if self.settings.content in EVENT_MODES else {})}
             self._log(logger, sc.EVENT_INFERENCE_DETAILS, SeverityNumber.DEBUG, attributes)
         if error is not None:
             self._log(logger, sc.EVENT_OPERATION_EXCEPTION, SeverityNumber.WARN, self._exception_of(error))
@@ -269,7 +269,7 @@ class Call:
             sc.EXCEPTION_TYPE: qualified.removeprefix("builtins."),
             sc.EXCEPTION_STACKTRACE: "".join(traceback.format_tb(error.__traceback__)),
         }
-        description = self._describe(error, ON_EVENTS)
+        description = self._describe(error, EVENT_MODES)
         return {**attributes, sc.EXCEPTION_MESSAGE: description} if description else attributes
 
     def _log(self, logger: Any, name: str, severity: SeverityNumber, attributes: Attributes) -> None:

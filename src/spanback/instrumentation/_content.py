@@ -1,15 +1,10 @@
-"""What becomes of prompts and answers: whether they are captured, where they go, and how much of them is kept."""
+"""How much is kept of prompts and answers, and how it is written."""
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import Any, Final
-
-from spanback._settings import ContentMode
-
-ON_SPANS: Final[frozenset[ContentMode]] = frozenset({"span_only", "span_and_event"})
-ON_EVENTS: Final[frozenset[ContentMode]] = frozenset({"event_only", "span_and_event"})
+from typing import Any
 
 
 class Clipper:
