@@ -347,3 +347,45 @@ def test_an_endless_stream_takes_no_endless_memory(instrument: Any, client: Any,
     assert most == 255
     assert outcome(memory)[2] == "word " * 2000
     assert (memory.span.attributes or {})["gen_ai.response.finish_reasons"] == ("stop",)
+
+
+@driving.needs_responses
+@pytest.mark.parametrize(
+    ("model", "chunks", "parts"),
+    [
+        (MODEL, 3, None),
+        (MODEL, 6, [{"type": "text", "content": "Visit Kyoto "}]),
+        ("broken-stream", None, None),
+        ("failed-response", None, None),
+        ("o3", 5, None),
+        ("o3", 8, [{"type": "text", "content": "Visit Kyoto "}]),
+    ],
+)
+def test_partial_responses(model: str, chunks: int | None, parts: Any, bench: Any) -> None:
+    """A response that breaks off, or that the app stops reading, keeps the items and the text that came."""
+    bench.instrument(capture_content=True)
+    stream = bench.connect().responses.create(model=model, input=driving.QUESTION, stream=True)
+    try:
+        while chunks is None or chunks > 0:
+            next(stream)
+            chunks = None if chunks is None else chunks - 1
+    except (StopIteration, openai.APIError):
+        pass
+    stream.close()
+    attributes = bench.memory.span.attributes
+    messages = json.loads(attributes.get("gen_ai.output.messages", "null"))
+    assert messages == (parts and [{"role": "assistant", "parts": parts, "finish_reason": "error"}])
+    assert attributes["gen_ai.response.id"] == "resp_000001"
+
+
+@driving.needs_responses
+def test_a_tool_call_that_came_before_the_break(instrument: Any, client: Any, memory: Memory) -> None:
+    """An item that was done before the app stopped reading is kept."""
+    instrument(capture_content=True)
+    tool = {"type": "function", "name": "get_weather", "parameters": {"type": "object"}, "strict": False}
+    with client.responses.create(model=MODEL, input="weather?", tools=[tool], stream=True) as stream:
+        for event in stream:
+            if event.type == "response.output_item.done":
+                break
+    ((message,),) = [json.loads(memory.span.attributes["gen_ai.output.messages"])]
+    assert [part["type"] for part in message["parts"]] == ["tool_call"]

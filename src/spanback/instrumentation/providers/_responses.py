@@ -31,6 +31,7 @@ REQUEST = (
 )
 _FINISH_REASONS = {"completed": "stop", "failed": "error", "cancelled": "cancelled"}
 _WHOLE = frozenset({"response.completed", "response.incomplete", "response.failed"})
+_STATES = _WHOLE | {"response.created", "response.queued", "response.in_progress"}
 
 
 def read_request(body: Body) -> Attributes:
@@ -118,12 +119,13 @@ def _finish_reasons(response: Any) -> list[str] | None:
 
 
 class ResponseEvents:
-    """Folds the events of a streamed response: the last whole response counts, and the text before it came."""
+    """Folds the events of a streamed response: the last state of it counts, and before it is whole what came of it."""
 
     def __init__(self, with_content: bool) -> None:
         self._with_content = with_content
         self._latest: Any = None
         self._is_whole = False
+        self._items: list[Any] = []
         self._deltas: list[str] = []
         self._error: Any = None
 
@@ -134,16 +136,18 @@ class ResponseEvents:
             if kind == "response.output_text.delta":
                 if self._with_content:
                     self._deltas.append(event.delta)
+            elif kind == "response.output_item.done":
+                if self._with_content:
+                    self._items.append(event.item)
+                    self._deltas.clear()
+            elif kind in _STATES:
+                self._latest = event.response
+                self._is_whole = kind in _WHOLE
             elif kind == "error":
                 self._error = event
-            else:
-                response = getattr(event, "response", None)
-                if response is not None:
-                    self._latest = response
-                    self._is_whole = kind in _WHOLE
 
     def response(self) -> Any:
-        """The response so far. One that broke off has the text that came, and no usage."""
+        """The response so far. One that broke off has the items and the text that came, and no usage."""
         if self._is_whole:
             return self._latest
         partial = SimpleNamespace(
@@ -152,11 +156,11 @@ class ResponseEvents:
             service_tier=member(self._latest, "service_tier"),
             conversation=member(self._latest, "conversation"),
             status=None,
-            output=[],
+            output=self._items[:],
         )
         if self._deltas:
             content = [{"type": "output_text", "text": "".join(self._deltas)}]
-            partial.output = [{"type": "message", "role": "assistant", "content": content}]
+            partial.output.append({"type": "message", "role": "assistant", "content": content})
         if self._error is not None:
             partial.status, partial.error = "failed", self._error
         return partial

@@ -1,0 +1,85 @@
+"""A span that somebody else has made for the same call is kept, and feedback binds to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+
+import spanback
+from spanback._spanref import RESPONSES
+from spanback.instrumentation._adopt import peer_of
+from tests.conftest import Memory
+from tests.instrumentation import driving
+from tests.instrumentation.driving import MESSAGES, MODEL
+
+CHAT = {"gen_ai.operation.name": "chat"}
+
+
+@pytest.mark.parametrize(
+    ("scope", "attributes", "peer"),
+    [
+        ("opentelemetry.instrumentation.openai.v1", CHAT, True),
+        ("opentelemetry.util.genai", {"gen_ai.operation.name": "embeddings"}, True),
+        ("my.own", CHAT, True),
+        ("openinference.instrumentation.openai", {"openinference.span.kind": "LLM"}, True),
+        ("openinference.instrumentation.langchain", {"openinference.span.kind": "CHAIN"}, False),
+        ("opentelemetry.instrumentation.openai.v1", {"llm.request.type": "chat"}, True),
+        ("my.own", {"llm.request.type": "chat"}, False),
+        ("opentelemetry.instrumentation.fastapi", {"http.route": "/chat"}, False),
+        ("opentelemetry.instrumentation.openai.v1", {}, False),
+        ("my.own", {"gen_ai.operation.name": "invoke_agent"}, False),
+        ("my.own", {"gen_ai.operation.name": "execute_tool"}, False),
+        ("spanback", CHAT, False),
+    ],
+)
+def test_who_counts_as_a_peer(scope: str, attributes: dict[str, str], peer: bool) -> None:
+    """A span counts when it says that it is a model call; agents, tools and web requests do not."""
+    span = TracerProvider(shutdown_on_exit=False).get_tracer(scope).start_span("x", attributes=attributes)
+    assert peer_of(span) == (scope if peer else None)
+    span.end()
+    assert peer_of(span) is None
+
+
+def test_spans_that_do_not_record_are_no_peers() -> None:
+    """A remote parent, or no span at all, is nobody's model call."""
+    context = SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(1))
+    assert peer_of(NonRecordingSpan(context)) is None
+    assert peer_of(trace.INVALID_SPAN) is None
+
+
+@driving.is_async
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_peers_span_is_kept(stream: bool, is_async: bool, bench: Any) -> None:
+    """Around a call that a peer traces there is no second span, no metric and no event; the response refers to theirs."""
+    bench.instrument(capture_content="span_and_event")
+    client = bench.connect(is_async=is_async)
+    tracer = bench.memory.tracer_provider.get_tracer("opentelemetry.instrumentation.openai.v1")
+    with tracer.start_as_current_span("openai.chat", attributes=CHAT) as theirs:
+        found = await driving.settled(client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=stream))
+        if stream:
+            found = (await driving.read(found))[0]
+        assert trace.get_current_span() is theirs
+    assert bench.memory.span.name == "openai.chat"
+    assert dict(bench.memory.span.attributes) == CHAT
+    assert (bench.memory.metrics(), bench.memory.logs) == ({}, [])
+    reference = spanback.reference(found)
+    assert reference.span_id == RESPONSES.find("chatcmpl-000001").span_id == bench.memory.span.context.span_id
+    assert (reference.start_time_ns, reference.request_model) == (bench.memory.span.start_time, MODEL)
+    assert {(line.state, line.detail) for line in spanback.status()} == {
+        ("adopted", "spans are made by opentelemetry.instrumentation.openai.v1")
+    }
+
+
+def test_an_agents_span_is_the_parent(instrument: Any, client: Any, memory: Memory) -> None:
+    """The span of an agent is the parent of the model call's."""
+    instrument()
+    tracer = memory.tracer_provider.get_tracer("agents")
+    with tracer.start_as_current_span("run", attributes={"gen_ai.operation.name": "invoke_agent"}):
+        client.chat.completions.create(model=MODEL, messages=MESSAGES)
+    call, agent = memory.spans
+    assert call.parent.span_id == agent.context.span_id
+    assert {line.state for line in spanback.status()} == {"patched"}
