@@ -7,18 +7,24 @@ import gc
 import inspect
 import json
 import pickle
-from collections.abc import AsyncGenerator, Callable
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
 import openai
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import StatusCode
 
+import spanback
 from spanback.demo._loopback import LoopbackServer
+from spanback.instrumentation._call import end_abandoned
 from tests.conftest import Memory
 from tests.instrumentation import driving
 from tests.instrumentation.driving import MESSAGES, MODEL, httpx
+from tests.instrumentation.test_processes import run
 
 STREAM = {"model": MODEL, "messages": MESSAGES, "stream": True}
 
@@ -91,6 +97,7 @@ def test_an_early_end_keeps_what_came(
     instrument(capture_content=True)
     how(client.chat.completions.create(**STREAM))
     gc.collect()
+    end_abandoned()
     assert outcome(memory) == PARTIAL
 
 
@@ -197,6 +204,7 @@ async def test_a_stream_never_iterated_ends(
     await driving.settled(response.aclose() if is_async else response.close())
     del response
     gc.collect()
+    end_abandoned()
     assert memory.span.status.status_code is StatusCode.UNSET
     assert "gen_ai.response.time_to_first_chunk" not in (memory.span.attributes or {})
 
@@ -389,3 +397,80 @@ def test_a_tool_call_that_came_before_the_break(instrument: Any, client: Any, me
                 break
     ((message,),) = [json.loads(memory.span.attributes["gen_ai.output.messages"])]
     assert [part["type"] for part in message["parts"]] == ["tool_call"]
+
+
+class Locked(SpanProcessor):
+    """A processor that takes a lock at every span's end, as exporters and metric readers of the SDK do."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.in_lock: Callable[[], object] = list
+        self.waited: list[str] = []
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Holds the lock while something happens."""
+        if not self.lock.acquire(timeout=0.2):
+            self.waited.append(span.name)
+            return
+        try:
+            self.in_lock()
+        finally:
+            self.lock.release()
+
+
+@pytest.mark.parametrize("chunks", [0, 3])
+def test_the_collector_may_run_anywhere(chunks: int, instrument: Any, client: Any, memory: Memory) -> None:
+    """A dropped stream that is collected while its thread holds a lock of the SDK does not ask for that lock."""
+    instrument()
+    locked = Locked()
+    memory.tracer_provider.add_span_processor(locked)
+    stream = client.chat.completions.create(**STREAM)
+    for _ in range(chunks):
+        next(stream)
+    locked.in_lock = gc.collect
+    del stream
+    memory.tracer_provider.get_tracer("app").start_span("other").end()
+    assert locked.waited == []
+    ended_ns = time.time_ns()
+    client.embeddings.create(model=MODEL, input="x")
+    assert [span.name for span in memory.spans] == ["other", f"chat {MODEL}", f"embeddings {MODEL}"]
+    assert memory.spans[1].end_time <= ended_ns
+
+
+def test_an_apps_generator_around_a_stream(instrument: Any, client: Any, memory: Memory) -> None:
+    """A stream inside a generator that the app closes ends its span by the next call, as of the moment it was closed."""
+    instrument(capture_content=True)
+
+    def words() -> Iterator[Any]:
+        with client.chat.completions.create(**STREAM) as stream:
+            yield from stream
+
+    generator = words()
+    for _ in range(3):
+        next(generator)
+    generator.close()
+    closed_ns = time.time_ns()
+    spanback.uninstrument()
+    assert outcome(memory) == PARTIAL
+    assert memory.span.end_time <= closed_ns
+
+
+def test_a_dropped_stream_ends_with_the_process(server: LoopbackServer) -> None:
+    """A process that ends after it has dropped a stream still tells of it."""
+    code = """
+import gc
+import spanback
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
+provider = TracerProvider()
+provider.add_span_processor(BatchSpanProcessor(ConsoleSpanExporter(formatter=lambda span: span.name)))
+spanback.instrument(tracer_provider=provider, set_up=False)
+import openai
+client = openai.OpenAI(base_url=sys.argv[1], api_key="test")
+stream = client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}], stream=True)
+next(stream)
+del stream
+gc.collect()
+print("dropped")
+"""
+    assert run(code, server) == "dropped\nchat m"

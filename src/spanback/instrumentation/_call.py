@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Collection, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from contextvars import Token
 from time import perf_counter, time_ns
 from types import TracebackType
@@ -36,6 +38,10 @@ Moment = tuple[int, float]
 ADOPTED: Final[dict[str, str]] = {}
 """Client name to the scope name of the peer whose span was kept last, for `status()`."""
 
+ABANDONED: Final[deque[Callable[[], None]]] = deque()
+"""What ends the calls whose streams the garbage collector took. It runs anywhere, also where its thread holds a lock of
+the SDK that the end of a span asks for, so they end at the next call instead, or when the process does."""
+
 _metrics_by_meter: Final[dict[int, tuple[Any, ClientMetrics]]] = {}
 
 
@@ -49,6 +55,8 @@ def begin(adapter: Adapter, instance: Any, args: Sequence[Any], kwargs: Mapping[
     endpoint = adapter.find_endpoint(args, kwargs)
     if endpoint is None:
         return None
+    if ABANDONED:
+        end_abandoned()
     tracer = TELEMETRY.tracer()
     if tracer is None or not is_instrumentation_enabled():
         return None
@@ -76,6 +84,13 @@ def begin(adapter: Adapter, instance: Any, args: Sequence[Any], kwargs: Mapping[
     if not span.get_span_context().is_valid:
         return None
     return Call(request, span, current, start_time_ns, is_own=True, attributes=attributes)
+
+
+def end_abandoned() -> None:
+    """Ends the calls of abandoned streams, as of the moment they were abandoned. Never raises."""
+    with suppress(IndexError):  # another thread was faster
+        while ABANDONED:
+            ABANDONED.popleft()()
 
 
 class Call:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import sys
 from asyncio import CancelledError
 from collections.abc import AsyncIterator, Callable, Iterator
 from time import perf_counter, time_ns
@@ -10,10 +12,11 @@ from typing import Any, Final
 from spanback._never_raise import never_raise
 from spanback._spanref import HANDLE_ATTRIBUTE
 from spanback.instrumentation._adapter import Accumulator, Received, member
-from spanback.instrumentation._call import Call, Moment
+from spanback.instrumentation._call import ABANDONED, Call, Moment, end_abandoned
 
 _CLOSES: Final = ("close", "aclose")
 _MOST_CHUNKS: Final = 256
+_at_exit: Final[list[Callable[[], None]]] = []
 _put: Final = object.__setattr__
 
 
@@ -30,8 +33,10 @@ def watch(call: Call, received: Received) -> None:
         watched.inner = inner
         proxy = _async_chunks if hasattr(inner, "__anext__") else _chunks
         setattr(received.stream, received.slot, proxy(inner, watched))
+    if not _at_exit:
+        _at_exit.append(atexit.register(end_abandoned))  # now, so that it runs before what a provider has registered
     watched.listen(received.body, watched.close)
-    watched.listen(received.holder, watched.end)
+    watched.listen(received.holder, watched.leave)
 
 
 class Watch:
@@ -46,7 +51,7 @@ class Watch:
         self._chunks: list[Any] = []
         self._times_s: list[float] | None = [] if call.settings.chunk_metrics else None
         self._first_chunk_s: float | None = None
-        self._closed: Moment | None = None
+        self._ended: Moment | None = None
 
     def keep(self, chunk: Any) -> None:
         """Notes one chunk that is about to be handed on. The one function that runs for every chunk."""
@@ -76,10 +81,27 @@ class Watch:
         response is parsed only after that, so what is noted is the time.
         """
         if self._pending is not None:
-            self._closed = self._closed or (time_ns(), perf_counter())
+            self._ended = self._ended or (time_ns(), perf_counter())
             return
         if not getattr(self.inner, "gi_running", False) and not getattr(self.inner, "ag_running", False):
+            self.leave()
+
+    def leave(self) -> None:
+        """Nobody reads on: the app has closed what it read from, or the garbage collector has found it.
+
+        The collector closes a generator by GeneratorExit, which is then being handled here, and so does an app that
+        closes one of its own around the stream: the two cannot be told apart. Async ones are closed by their loop.
+        """
+        if sys.exc_info()[0] is GeneratorExit and not hasattr(self.inner, "ag_running"):
+            self.abandon()
+        else:
             self.end()
+
+    def abandon(self) -> None:
+        """The garbage collector may be at work: the end is noted, and told when it is safe."""
+        if self.call.is_open:
+            self._ended = self._ended or (time_ns(), perf_counter())
+            ABANDONED.append(self.end)
 
     def listen(self, thing: Any, tell: Callable[[], None]) -> None:
         """Has `tell` called before each `close` of a thing, until the call has ended."""
@@ -104,7 +126,7 @@ class Watch:
             self._accumulator.add(chunks)
 
     def _end(self, error: BaseException | None) -> None:
-        ended = self._closed or (time_ns(), perf_counter())
+        ended = self._ended or (time_ns(), perf_counter())
         self._give_back()
         self.inner = None
         response = None
@@ -133,7 +155,7 @@ class Watch:
         self._listening.clear()
 
     def __del__(self) -> None:
-        self.end()
+        self.abandon()
 
 
 def _chunks(inner: Iterator[Any], watched: Watch) -> Iterator[Any]:
@@ -141,6 +163,9 @@ def _chunks(inner: Iterator[Any], watched: Watch) -> Iterator[Any]:
         for chunk in inner:
             watched.keep(chunk)
             yield chunk
+    except GeneratorExit:
+        watched.leave()
+        raise
     except BaseException as error:
         watched.end(error)
         raise

@@ -12,7 +12,7 @@ import wrapt
 
 from spanback._never_raise import never_raise
 from spanback.instrumentation._adapter import Adapter, Target
-from spanback.instrumentation._call import ADOPTED, Call, begin
+from spanback.instrumentation._call import ADOPTED, Call, begin, end_abandoned
 from spanback.instrumentation._streams import watch
 from spanback.instrumentation.providers import ADAPTERS
 
@@ -80,6 +80,7 @@ class Wrapping:
 
         Where somebody has wrapped ours, or holds it as a bound method, ours stays and passes calls on.
         """
+        end_abandoned()
         self._clients = frozenset()
         self._give_back()
         self._missing.clear()
