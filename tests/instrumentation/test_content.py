@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import openai
@@ -141,6 +142,30 @@ def test_responses_with_a_tool(stream: bool, content_of: Any) -> None:
         ],
         "gen_ai.tool.definitions": [WEATHER, {"type": "web_search", "name": "web_search"}],
     }
+
+
+def test_chunks_of_other_providers() -> None:
+    """Chunks may lack an index, and hold text and a tool call at once, with arguments that are no text."""
+
+    def chunk(**choice: Any) -> Any:
+        return SimpleNamespace(choices=[SimpleNamespace(**choice)])
+
+    function = SimpleNamespace(name="get_weather", arguments={"city": "Rome"})
+    call = SimpleNamespace(index=None, id="c", function=function)
+    chunks = _chat.ChatChunks(with_content=True)
+    chunks.add([])
+    chunks.add([chunk(delta=SimpleNamespace(content="Let me see.", tool_calls=[call]))])
+    chunks.add([chunk(index=None, delta=None, finish_reason="tool_calls"), SimpleNamespace(choices=None)])
+    assert _chat.read_output(chunks.response(), clip)["gen_ai.output.messages"] == [
+        {
+            "role": "assistant",
+            "parts": [
+                {"type": "text", "content": "Let me see."},
+                {"type": "tool_call", "id": "c", "name": "get_weather", "arguments": ""},
+            ],
+            "finish_reason": "tool_calls",
+        }
+    ]
 
 
 @both

@@ -122,27 +122,36 @@ class ChatChunks:
         return self._whole
 
     def _add_choice(self, choice: Any) -> None:
-        index = count(member(choice, "index")) or 0
+        """Takes one choice of a chunk. Runs for every chunk when content is wanted, so it calls nothing it need not."""
+        index = getattr(choice, "index", None)
+        if type(index) is not int:
+            index = 0
         kept = self._choices.get(index)
         if kept is None:
             kept = self._choices[index] = SimpleNamespace(
                 finish_reason=None, text=[], refusal=[], tool_calls={}, delta=None
             )
-        kept.finish_reason = member(choice, "finish_reason") or kept.finish_reason
+        kept.finish_reason = getattr(choice, "finish_reason", None) or kept.finish_reason
         if not self._with_content:
             return
-        delta = member(choice, "delta")
-        for piece in (member(delta, "content"), member(choice, "text")):
-            if text(piece):
-                kept.text.append(piece)
-        if text(member(delta, "refusal")):
-            kept.refusal.append(member(delta, "refusal"))
-        for call in members(delta, "tool_calls"):
-            function = member(call, "function")
-            known = kept.tool_calls.setdefault(member(call, "index"), {"id": None, "name": "", "arguments": []})
-            known["id"] = member(call, "id") or known["id"]
-            known["name"] = member(function, "name") or known["name"]
-            known["arguments"].append(text(member(function, "arguments")) or "")
+        delta = getattr(choice, "delta", None)
+        piece = getattr(choice, "text", None) if delta is None else getattr(delta, "content", None)
+        if isinstance(piece, str):
+            kept.text.append(piece)
+        if getattr(delta, "tool_calls", None) or getattr(delta, "refusal", None):
+            _add_rarer(kept, delta)
+
+
+def _add_rarer(kept: SimpleNamespace, delta: Any) -> None:
+    """Takes what stands in few deltas: a piece of a refusal, or of tool calls."""
+    if text(member(delta, "refusal")):
+        kept.refusal.append(member(delta, "refusal"))
+    for call in members(delta, "tool_calls"):
+        function = member(call, "function")
+        known = kept.tool_calls.setdefault(member(call, "index"), {"id": None, "name": "", "arguments": []})
+        known["id"] = member(call, "id") or known["id"]
+        known["name"] = member(function, "name") or known["name"]
+        known["arguments"].append(text(member(function, "arguments")) or "")
 
 
 def read_input(body: Body, clip: Clip) -> Attributes:
