@@ -33,6 +33,17 @@ needs_responses = pytest.mark.skipif(not HAS_RESPONSES, reason="this release of 
 is_async = pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 
 
+either_way = pytest.mark.parametrize(
+    ("endpoint", "stream"),
+    [
+        pytest.param(endpoint, stream, id=f"{endpoint}-{'streamed' if stream else 'unary'}")
+        for endpoint in ("chat", "responses", "completions", "embeddings")
+        for stream in (False, True)
+        if (endpoint, stream) != ("embeddings", True)
+    ],
+)
+
+
 class Trip(openai.BaseModel):
     """A shape that answers are parsed into."""
 
