@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
-import statistics
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,21 +22,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import spanback
-from benchmarks.measure import Runner, Sample, Variant, paired, patches_of
+from benchmarks.measure import Runner, Sample, Variant, patches_of
 from benchmarks.peers import PEERS, ROOT, default_cache, environment_for
-from benchmarks.scenarios import (
-    MOST_CALLS_A_CHUNK,
-    MOST_US_A_CHUNK,
-    SCENARIOS,
-    Providers,
-    Scenario,
-    calls_of,
-    pin_to_one_cpu,
-    providers_for,
-)
-
-BARE, FLOOR, OURS = "bare", "by hand", "spanback"
-Samples = dict[str, Sample]
+from benchmarks.scenarios import SCENARIOS, Providers, Scenario, calls_of, one_by_one, pin_to_one_cpu, providers_for
+from benchmarks.table import BARE, FLOOR, ONE_BY_ONE, OURS, Samples, report
 
 EXAMPLES: Final = """
 examples:
@@ -70,13 +56,16 @@ def main(arguments: list[str] | None = None) -> int:
         ]
         json.dump(readable, sys.stdout, indent=1)
     else:
-        print(_report(measured))
+        print(report(measured))
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m benchmarks.calls", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawTextHelpFormatter
+        "python -m benchmarks.calls",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     known = ", ".join(SCENARIOS)
     parser.add_argument("scenarios", nargs="*", default=list(SCENARIOS), metavar="SCENARIO", help=f"of {known}; all")
@@ -106,22 +95,31 @@ def _measure(name: str, rounds: int, calls_a_round: int, peer: str) -> Mapping[s
     if "--pin" in sys.argv:
         pin_to_one_cpu()
     scenario = SCENARIOS[name]
-    runner = Runner(is_async=scenario.is_async)
-    if peer == "-" and scenario.telemetry in {"spans", "content", "metrics"}:
-        _check_same_span(scenario, runner)
+    with Runner(is_async=scenario.is_async) as runner:
+        if peer == "-" and scenario.telemetry in {"spans", "content", "metrics"}:
+            _check_same_span(scenario, runner)
+        variants = _variants(scenario, runner, peer)
+        samples = runner.run(variants, rounds, calls_a_round) if variants else {}
+    return {variant: asdict(sample) for variant, sample in samples.items()}
+
+
+def _variants(scenario: Scenario, runner: Runner, peer: str) -> list[Variant]:
+    """None where the peer cannot do what the scenario asks."""
     providers = providers_for(scenario.telemetry)
     bare, by_hand = calls_of(scenario, providers)
     runner.once(Variant(BARE, bare))  # so that the client's lazy modules are there before anybody wraps them
     variants = [Variant(BARE, bare), Variant(FLOOR, by_hand)]
+    slowly = one_by_one(scenario, providers)
+    if slowly is not None and peer == "-":
+        variants.append(Variant(ONE_BY_ONE, slowly))
     variants.append(Variant(OURS, bare, patches_of("openai", lambda: _instrument(scenario, providers))))
     if peer != "-":
         can: list[bool] = []
         patches = patches_of("openai", lambda: can.append(PEERS[peer].instrument(providers, scenario.telemetry)))
         if not can[0]:
-            return {}
+            return []
         variants.append(Variant(peer, bare, patches))
-    samples = runner.run(variants, rounds, calls_a_round)
-    return {variant: asdict(sample) for variant, sample in samples.items()}
+    return variants
 
 
 def _instrument(scenario: Scenario, providers: Providers) -> None:
@@ -166,65 +164,6 @@ def _pooled(found: Iterable[Samples]) -> Samples:
             known.times_us += sample.times_us
             known.garbage = sample.garbage
     return pooled
-
-
-def _report(measured: Mapping[tuple[str, str | None], Samples]) -> str:
-    versions = " ".join(f"{name} {version(name)}" for name in ("spanback", "openai", "opentelemetry-sdk"))
-    lines = [
-        f"Python {sys.version.split()[0]}, {versions}",
-        "Added to the bare client: us (95 %), ratio to the span by hand of the same run, Python calls, and objects left"
-        " to the cycle collector.",
-        "",
-        f"{'scenario':<26}{'variant':<15}{'added us':>16}{'ratio':>8}{'target':>8}"
-        f"{'calls':>8}{'target':>8}{'garbage':>9}{'bare us':>9}",
-    ]
-    for (name, peer), samples in measured.items():
-        if not samples:
-            lines.append(f"{SCENARIOS[name].label:<26}{peer or '':<15}{'-':>16}")
-            continue
-        shown = [FLOOR, OURS] if peer is None else [peer]
-        lines += [_row(SCENARIOS[name], variant, samples) for variant in shown]
-    for kind in ("stream", "async-stream"):
-        lines += _rows_a_chunk(kind, measured)
-    return "\n".join(lines)
-
-
-def _row(scenario: Scenario, variant: str, samples: Samples) -> str:
-    bare, sample = samples[BARE], samples[variant]
-    added_us, off_us = paired(sample.times_us, bare.times_us)
-    ratio = added_us / paired(samples[FLOOR].times_us, bare.times_us)[0]
-    most, most_calls = ("", "") if variant != OURS else (_most(scenario.most_times_floor), _most(scenario.most_calls))
-    return (
-        f"{scenario.label:<26}{variant:<15}{added_us:>9.1f} ±{off_us:>5.1f}{ratio:>8.2f}{most:>8}"
-        f"{sample.calls - bare.calls:>8}{most_calls:>8}{sample.garbage - bare.garbage:>9.1f}"
-        f"{statistics.median(bare.times_us):>9.0f}"
-    )
-
-
-def _rows_a_chunk(kind: str, measured: Mapping[tuple[str, str | None], Samples]) -> list[str]:
-    """What each chunk costs: the difference between long and short streams."""
-    rows: list[str] = []
-    for (name, peer), long in measured.items():
-        short = measured.get((f"{kind}-10", peer))
-        if name != f"{kind}-200" or not long or not short:
-            continue
-        for variant in [FLOOR, OURS] if peer is None else [peer]:
-            (long_us, long_off), (short_us, short_off) = (
-                paired(samples[variant].times_us, samples[BARE].times_us) for samples in (long, short)
-            )
-            calls = [samples[variant].calls - samples[BARE].calls for samples in (long, short)]
-            most = (f"<={MOST_US_A_CHUNK} us", f"<={MOST_CALLS_A_CHUNK}") if variant == OURS else ("", "")
-            label = f"a chunk{', async' if kind.startswith('async') else ''}"
-            rows.append(
-                f"{label:<26}{variant:<15}{(long_us - short_us) / 190:>9.2f}"
-                f" ±{math.hypot(long_off, short_off) / 190:>5.2f}{'':>6}{most[0]:>10}"
-                f"{(calls[0] - calls[1]) / 190:>8.2f}{most[1]:>8}"
-            )
-    return rows
-
-
-def _most(target: float | None) -> str:
-    return "" if target is None else f"<={target}"
 
 
 if __name__ == "__main__":

@@ -45,7 +45,9 @@ class RealCalls:
     """The real client over a transport inside the process."""
 
     def __init__(self) -> None:
-        queued = wire.RESPONSE.replace(b'"completed"', b'"queued"', 1).replace(b'"background":false', b'"background":true')
+        queued = wire.RESPONSE.replace(b'"completed"', b'"queued"', 1).replace(
+            b'"background":false', b'"background":true'
+        )
         self._chat = wire.client(wire.CHAT).chat.completions
         self._stream = wire.client(wire.chat_events(_CHUNKS)).chat.completions
         self._queued = wire.client(queued).responses

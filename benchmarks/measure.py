@@ -19,7 +19,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import repeat
 from types import FrameType, ModuleType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Call = Callable[[], Any]
 _MISSING: Final = object()
@@ -109,7 +112,7 @@ class Sample:
 
 
 class Runner:
-    """Runs variants in turn.
+    """Runs variants in turn. A context manager, since async calls share one event loop.
 
     Args:
         is_async: Whether their calls are coroutine functions.
@@ -117,6 +120,13 @@ class Runner:
 
     def __init__(self, *, is_async: bool) -> None:
         self._loop = asyncio.new_event_loop() if is_async else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._loop is not None:
+            self._loop.close()
 
     def once(self, variant: Variant) -> None:
         """Makes one call, with the variant's instrumentation in force."""
@@ -131,7 +141,7 @@ class Runner:
             rounds: How many rounds; in each, every variant has its turn, in random order.
             calls_a_round: How many calls a turn is, after some that are not measured.
         """
-        samples = {variant.name: Sample(calls=self._count(variant)) for variant in variants}
+        samples = {variant.name: Sample(calls=self.count(variant)) for variant in variants}
         order = list(variants)
         gc.collect()
         gc.freeze()
@@ -148,6 +158,14 @@ class Runner:
                     gc.enable()
         return samples
 
+    def count(self, variant: Variant) -> int:
+        """How many Python functions one call enters, once it is warm; the resumption of a generator counts as one."""
+        with variant.in_force():
+            self._batch_us(variant.call, 2 * _WARM_UP_CALLS)
+            if self._loop is None:
+                return count_calls(variant.call)
+            return self._loop.run_until_complete(_count_async(variant.call))
+
     def _batch_us(self, call: Call, calls: int) -> float:
         if self._loop is not None:
             return self._loop.run_until_complete(_async_batch_us(call, calls))
@@ -155,13 +173,6 @@ class Runner:
         for _ in repeat(None, calls):
             call()
         return (time.process_time_ns() - start_ns) / calls / 1_000
-
-    def _count(self, variant: Variant) -> int:
-        with variant.in_force():
-            self._batch_us(variant.call, 2 * _WARM_UP_CALLS)
-            if self._loop is None:
-                return count_calls(variant.call)
-            return self._loop.run_until_complete(_count_async(variant.call))
 
 
 async def _async_batch_us(call: Call, calls: int) -> float:
@@ -177,7 +188,7 @@ class CallCounter:
     def __init__(self) -> None:
         self.calls = 0
 
-    def __enter__(self) -> CallCounter:
+    def __enter__(self) -> Self:
         gc.disable()
         sys.setprofile(self._on_event)
         return self

@@ -59,6 +59,8 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "stream-none": Scenario("stream of 200, no provider", "stream 200", "none", 0.5),
     "stream-10": Scenario("stream of 10 chunks", "stream 10", most_times_floor=None),
     "stream-200": Scenario("stream of 200 chunks", "stream 200", most_times_floor=None),
+    "light-stream-10": Scenario("stream of 10, light client", "light stream 10", most_times_floor=None),
+    "light-stream-200": Scenario("stream of 200, light client", "light stream 200", most_times_floor=None),
     "async-stream-10": Scenario("stream of 10, async", "async stream 10", most_times_floor=None),
     "async-stream-200": Scenario("stream of 200, async", "async stream 200", most_times_floor=None),
 }
@@ -108,11 +110,20 @@ def calls_of(scenario: Scenario, providers: Providers) -> tuple[Call, Call]:
     return _read(partial(create, **arguments)), _read(by_hand)
 
 
+def one_by_one(scenario: Scenario, providers: Providers) -> Call | None:
+    """The call with a span by hand that gets one attribute at a time; None where that is not measured."""
+    if scenario.kind != "chat" or scenario.telemetry != "spans":
+        return None
+    return partial(floor.chat_one_by_one, providers.tracer, _client_call("chat"), wire.chat_arguments())
+
+
 def _client_call(kind: str) -> Call:
     make = wire.async_client if kind.startswith("async") else wire.client
     if "responses" in kind:
         return make(wire.RESPONSE).responses.create
     chunks = kind.rpartition("stream ")[2]
+    if kind.startswith("light"):
+        wire.lighten(int(chunks))
     return make(wire.chat_events(int(chunks)) if chunks.isdigit() else wire.CHAT).chat.completions.create
 
 

@@ -78,7 +78,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(*, with_client: bool) -> dict[str, float | list[str]]:
     program = _PROGRAM.format(with_client=with_client)
-    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, env=_environment())
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, env=_environment()
+    )
     return json.loads(done.stdout)
 
 
