@@ -31,6 +31,8 @@ class Telemetry:
     """
 
     def __init__(self) -> None:
+        self.before_flush: set[Callable[[], None]] = set()
+        """What puts an end to loose ends before everything is flushed."""
         self._lock = threading.RLock()
         self._given_tracer_provider: trace.TracerProvider | None = None
         self._given_meter_provider: metrics.MeterProvider | None = None

@@ -12,6 +12,7 @@ from typing import Any
 
 import openai
 import pytest
+from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 import spanback
@@ -124,11 +125,11 @@ def test_dimensions_of_a_stored_prompt(instrument: Any, client: Any) -> None:
 @driving.is_async
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_call_that_was_not_sampled(stream: bool, is_async: bool, bench: Any, monkeypatch: Any) -> None:
-    """A call that the sampler leaves out still carries a handle, and nothing is computed for it."""
+    """A call that the sampler leaves out still carries a handle, and without a meter nothing is computed for it."""
     from spanback.instrumentation import _call
 
     memory = Memory(ALWAYS_OFF)
-    bench.instrument(**memory.providers, capture_content=True)
+    bench.instrument(**{**memory.providers, "meter_provider": NoOpMeterProvider()}, capture_content=True)
     for name in ("_read_request", "_read_response", "_emit"):
         monkeypatch.delattr(_call.Call, name)
     found = await driving.settled(
@@ -140,6 +141,17 @@ async def test_a_call_that_was_not_sampled(stream: bool, is_async: bool, bench: 
     assert reference.sampled is False
     assert reference == RESPONSES.find("chatcmpl-000001")
     assert memory.spans == []
+
+
+def test_metrics_are_not_sampled(bench: Any) -> None:
+    """A call that the sampler leaves out counts in the metrics, and its content is read for nothing."""
+    memory = Memory(ALWAYS_OFF)
+    bench.instrument(**memory.providers, capture_content=True)
+    bench.connect(is_async=False).chat.completions.create(model=MODEL, messages=MESSAGES)
+    (point,) = memory.metrics()["gen_ai.client.inference.duration"].data.data_points
+    assert point.count == 1
+    assert set(memory.metrics()) >= {"gen_ai.client.inference.usage.input_tokens"}
+    assert (memory.spans, memory.logs) == ([], [])
 
 
 @driving.needs_responses

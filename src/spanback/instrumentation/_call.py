@@ -114,7 +114,9 @@ class Call:
         self._span = span
         self._context = context
         self._open = [None]
-        self._is_recorded = is_own and span.is_recording()
+        is_recording = is_own and span.is_recording()
+        # Metrics are not sampled: a call whose span is not recorded counts in them all the same.
+        self._is_read = is_recording or (is_own and TELEMETRY.meter() is not None)
         self._attributes: Attributes = attributes or {}
         self._content: Attributes = {}
         read_dimensions = request.endpoint.read_dimensions
@@ -133,8 +135,8 @@ class Call:
             conversation_id,
         )
         self.settings = _settings.current()
-        self.has_content = self._is_recorded and self.settings.content != "no_content"
-        if self._is_recorded:
+        self.has_content = is_recording and self.settings.content != "no_content"
+        if self._is_read:
             self._read_request(dimensions)
         self.start_s = perf_counter()
 
@@ -198,11 +200,11 @@ class Call:
         try:
             if response is not None:
                 self.index(member(response, "id"), member(response, "model"))
-            if self._is_recorded:
+            if self._is_read:
                 self._tell(self._read_response(response, error, first_chunk_s), error)
                 self._emit(error, end_s - self.start_s, chunk_times_s)
         finally:
-            if self._is_recorded:
+            if self._is_read:
                 self._span.end(end_time_ns)
 
     def _tell(self, attributes: Attributes, error: BaseException | None) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from spanback._never_raise import never_raise
 from spanback._spanref import HANDLE_ATTRIBUTE
+from spanback._telemetry import TELEMETRY
 from spanback.instrumentation._adapter import Accumulator, Received, member
 from spanback.instrumentation._call import ABANDONED, Call, Moment, end_abandoned
 
@@ -33,6 +34,7 @@ def watch(call: Call, received: Received) -> None:
         watched.inner = inner
         proxy = _async_chunks if hasattr(inner, "__anext__") else _chunks
         setattr(received.stream, received.slot, proxy(inner, watched))
+    TELEMETRY.before_flush.add(end_abandoned)
     if not _at_exit:
         _at_exit.append(atexit.register(end_abandoned))  # now, so that it runs before what a provider has registered
     watched.listen(received.body, watched.close)
