@@ -119,7 +119,7 @@ class Leaving:
     def flush(self, timeout_s: float) -> bool:
         """Sends what is held; described at `spanback.export.flush`."""
         self._lanes.open()
-        for tie_up in TELEMETRY.before_flush:
+        for tie_up in tuple(TELEMETRY.before_flush):
             tie_up()
         providers = {
             signal: [provider, *self._processors.get(signal, ())] for signal, provider in TELEMETRY.providers().items()
