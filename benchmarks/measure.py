@@ -14,6 +14,7 @@ import random
 import statistics
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,8 +45,10 @@ def patches_of(package: str, instrument: Callable[[], object]) -> list[Patch]:
 
     So any instrumentation can be switched on and off between two rounds, also one that cannot uninstrument itself.
     """
-    before = {(id(owner), name): value for owner, name, value in _attributes(package)}
-    known = {id(owner) for owner, _, _ in _attributes(package)}
+    deque(_attributes(package), maxlen=0)  # touching the client's lazy proxies imports what they stand for
+    attributes = list(_attributes(package))
+    before = {(id(owner), name): value for owner, name, value in attributes}
+    known = {id(owner) for owner, _, _ in attributes}
     instrument()
     patches = [
         Patch(owner, name, before.get((id(owner), name), _MISSING), value)

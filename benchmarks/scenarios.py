@@ -120,11 +120,17 @@ def one_by_one(scenario: Scenario, providers: Providers) -> Call | None:
 def _client_call(kind: str) -> Call:
     make = wire.async_client if kind.startswith("async") else wire.client
     if "responses" in kind:
-        return make(wire.RESPONSE).responses.create
-    chunks = kind.rpartition("stream ")[2]
-    if kind.startswith("light"):
-        wire.lighten(int(chunks))
-    return make(wire.chat_events(int(chunks)) if chunks.isdigit() else wire.CHAT).chat.completions.create
+        resource = make(wire.RESPONSE).responses
+    else:
+        chunks = kind.rpartition("stream ")[2]
+        if kind.startswith("light"):
+            wire.lighten(int(chunks))
+        resource = make(wire.chat_events(int(chunks)) if chunks.isdigit() else wire.CHAT).chat.completions
+
+    def create(**arguments: Any) -> Any:
+        return resource.create(**arguments)  # looked up for each call, as whoever wraps it expects
+
+    return create
 
 
 def _arguments(kind: str) -> dict[str, Any]:
