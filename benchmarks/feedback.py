@@ -21,9 +21,9 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 
+from spanback import signals
 from spanback._spanref import SpanRef, attach
 from spanback._telemetry import TELEMETRY
-from spanback import signals
 from spanback.feedback import record_feedback
 from spanback.testing import fake_ref
 

@@ -15,7 +15,7 @@ from spanback.errors import InvalidSetting
 
 @pytest.fixture(autouse=True)
 def _own_settings() -> Iterator[None]:
-    before = _settings._in_force.settings
+    before = _settings.IN_FORCE.settings
     yield
     _settings.use(before)
 

@@ -179,23 +179,25 @@ def name_service(name: str) -> None:
         os.environ.setdefault("OTEL_SERVICE_NAME", name)
 
 
+class InForce:
+    """Which settings are in force; None until somebody asks, or names some by `use`."""
+
+    settings: Settings | None = None
+
+
+IN_FORCE: Final = InForce()
+
+
 def current() -> Settings:
     """The settings in force: those given to `use`, else those of the environment, read at the first question."""
-    if _in_force.settings is None:
-        _in_force.settings = from_environment()
-    return _in_force.settings
+    if IN_FORCE.settings is None:
+        IN_FORCE.settings = from_environment()
+    return IN_FORCE.settings
 
 
 def use(settings: Settings | None) -> None:
     """Puts settings in force; None means that the environment is read anew at the next question."""
-    _in_force.settings = settings
-
-
-class _InForce:
-    settings: Settings | None = None
-
-
-_in_force: Final = _InForce()
+    IN_FORCE.settings = settings
 
 
 def _way(env: Mapping[str, str], signal: str) -> Way:

@@ -42,6 +42,9 @@ class Telemetry:
         self._tracer: trace.Tracer | None = None
         self._logger: Logger | None = None
         self._meter: metrics.Meter | None = None
+        # The global provider, or None for none, that is known to give no tracer and no meter.
+        self._no_tracer_from: object = _NEVER
+        self._no_meter_from: object = _NEVER
 
     def configure(
         self,
@@ -70,6 +73,7 @@ class Telemetry:
             self._set_up = set_up
             self._on_found = on_found
             self._tracer = self._logger = self._meter = None
+            self._no_tracer_from = self._no_meter_from = _NEVER
 
     def providers(self) -> dict[str, object]:
         """The provider in force of `traces`, `logs` and `metrics`; the API's stand-in where nobody has set one."""
@@ -81,7 +85,9 @@ class Telemetry:
 
     def tracer(self) -> trace.Tracer | None:
         """The tracer for spans, or None while nobody has set a provider that records."""
-        return self._tracer or self._resolve_tracer()
+        if self._tracer is None and self._no_tracer_from is not _TRACE.get("_TRACER_PROVIDER", _UNKNOWN):
+            self._resolve_tracer()
+        return self._tracer
 
     def logger(self) -> Logger | None:
         """The logger for events, or None while nobody has set a provider that records."""
@@ -94,14 +100,11 @@ class Telemetry:
 
     def meter(self) -> metrics.Meter | None:
         """The meter for metrics, or None while nobody has set a provider that records."""
-        if self._meter is None:
-            provider = self._given_meter_provider or metrics.get_meter_provider()
-            if not isinstance(provider, (_PROXY_METER_PROVIDER, metrics.NoOpMeterProvider)):
-                meter = provider.get_meter(SCOPE_NAME, SCOPE_VERSION)
-                self._meter = None if isinstance(meter, metrics.NoOpMeter) else meter
+        if self._meter is None and self._no_meter_from is not _METRICS.get("_METER_PROVIDER", _UNKNOWN):
+            self._resolve_meter()
         return self._meter
 
-    def _resolve_tracer(self) -> trace.Tracer | None:
+    def _resolve_tracer(self) -> None:
         with self._lock:
             provider = self._given_tracer_provider or trace.get_tracer_provider()
             if isinstance(provider, trace.ProxyTracerProvider) and self._set_up is not None:
@@ -110,18 +113,36 @@ class Telemetry:
                 set_up()
                 provider = trace.get_tracer_provider()
             if isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider)):
-                return None
+                self._no_tracer_from = _TRACE.get("_TRACER_PROVIDER", _NEVER)
+                return
             if self._on_found is not None:
                 on_found, self._on_found = self._on_found, None
                 on_found(provider, self._given_logger_provider or get_logger_provider())
             tracer = provider.get_tracer(SCOPE_NAME, SCOPE_VERSION)
-            self._tracer = None if isinstance(tracer, trace.NoOpTracer) else tracer
-            return self._tracer
+            if isinstance(tracer, trace.NoOpTracer):
+                self._no_tracer_from = _TRACE.get("_TRACER_PROVIDER", _NEVER)
+            else:
+                self._tracer = tracer
+
+    def _resolve_meter(self) -> None:
+        provider = self._given_meter_provider or metrics.get_meter_provider()
+        if not isinstance(provider, (_PROXY_METER_PROVIDER, metrics.NoOpMeterProvider)):
+            meter = provider.get_meter(SCOPE_NAME, SCOPE_VERSION)
+            self._meter = None if isinstance(meter, metrics.NoOpMeter) else meter
+        if self._meter is None:
+            self._no_meter_from = _METRICS.get("_METER_PROVIDER", _NEVER)
 
 
-# Only the module that the API's public one is made of has the class; a meter provider that is still a proxy records
-# nothing.
-_PROXY_METER_PROVIDER: Final[type] = import_module("opentelemetry.metrics._internal")._ProxyMeterProvider  # noqa: SLF001
+# Where the API keeps the global providers. Looking there tells that still nobody has set one without asking for it,
+# which costs several times as much as all else of a call that is not recorded. Where the API keeps them elsewhere it
+# is asked each time.
+_TRACE: Final = vars(trace)
+_METRICS_INTERNAL: Final = import_module("opentelemetry.metrics._internal")
+_METRICS: Final = vars(_METRICS_INTERNAL)
+_UNKNOWN: Final = object()
+_NEVER: Final = object()
+# A meter provider that is still a proxy records nothing; its class has no public name.
+_PROXY_METER_PROVIDER: Final[type] = _METRICS_INTERNAL._ProxyMeterProvider  # noqa: SLF001
 
 
 TELEMETRY: Final = Telemetry()

@@ -101,7 +101,7 @@ def test_many_clients_take_no_memory_for_ever(instrument: Any, connect: Any) -> 
     client = connect()
     for _ in range(300):
         client.with_options(timeout=5).models.list()
-        ADAPTER._address(client.with_options(timeout=5))
+        client.with_options(timeout=5).completions.create(model=MODEL, prompt="x")
     assert len(ADAPTER._addresses) <= 256
 
 

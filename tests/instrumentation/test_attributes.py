@@ -5,13 +5,14 @@ from __future__ import annotations
 import enum
 import itertools
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import openai
 import pytest
 
 from spanback.demo._loopback import LoopbackServer
-from spanback.instrumentation._adapter import Field, count, member, members, pick, text
+from spanback.instrumentation._adapter import Field, body_reader, member, members, response_reader, text
 from spanback.instrumentation.providers import _chat, _responses
 from tests.conftest import Memory
 from tests.instrumentation import driving
@@ -154,18 +155,32 @@ def test_half_surrogates_do_not_reach_an_exporter() -> None:
     """Half of a surrogate pair, for which an exporter would drop its whole batch, becomes a question mark."""
     assert text("a\ud800b") == "a?b"
     assert text("näh") == "näh"
-    assert pick({"k": "\ud83d"}, [Field("k", "a", str)]) == {"a": "?"}
-    assert _chat.stop_sequences(["\ud800", "", 3]) == ["?"]
+    for read in (body_reader, response_reader):
+        assert read(Field("k", "a", str))({"k": "\ud83d"}) == {"a": "?"}
+    assert response_reader(Field("k", "a", str))(SimpleNamespace(k="\ud83d")) == {"a": "?"}
+    assert _chat.texts(["\ud800", "", 3]) == ["?"]
 
 
 def test_small_readers() -> None:
     """The readers take what has the right type and leave the rest."""
-    assert (text(""), text(3), text(None), count(True), count(2.0), count(3)) == (None, None, None, None, None, 3)
+    assert (text(""), text(3), text(None)) == (None, None, None)
     assert (member({"a": 1}, "a"), member({}, "a"), member(object(), "a")) == (1, None, None)
     assert (members({"a": (1,)}, "a"), members({"a": "x"}, "a"), members(None, "a")) == ((1,), (), ())
-    assert pick(
-        {"a": 1, "b": None, "c": "x"}, [Field("a", "a", float), Field("b", "b", int), Field("c", "c", int)]
-    ) == {"a": 1.0}
+    table = [Field("a", "a", float), Field("b", "b", int), Field("c", "c", int), Field("d", "d", int)]
+    values = {"a": 1, "b": None, "c": "x", "d": True}
+    assert body_reader(*table)(values) == {"a": 1.0}
+    for response in (values, SimpleNamespace(**values), SimpleNamespace(a=1.0, c=2.5)):
+        assert response_reader(*table)(response) == {"a": 1.0}
+
+
+def test_nested_fields_are_read_where_they_are() -> None:
+    """A path that ends early sets nothing and keeps nothing else from being read."""
+    read = response_reader(Field("a.b.c", "x", int), Field("a.d", "y", str), Field("e", "z", lambda value: value * 2))
+    for inner in (None, SimpleNamespace(b=None, d="text"), SimpleNamespace(b=SimpleNamespace(c=3), d="")):
+        told = read(SimpleNamespace(a=inner, e=2))
+        assert told["z"] == 4
+        assert told.get("x") == (3 if inner is not None and inner.b is not None else None)
+        assert told.get("y") == ("text" if inner is not None and inner.d else None)
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -202,8 +217,7 @@ def test_usage_is_told_and_never_guessed(body: Any, usage: tuple[int | None, ...
 def test_audio_tokens_are_told_when_there_are_any() -> None:
     """A zero of audio tokens is no news."""
     usage = {"prompt_tokens_details": {"audio_tokens": 4}, "completion_tokens_details": {"audio_tokens": 0}}
-    found = {name: value for name, value in _chat.read_usage(usage).items() if value is not None}
-    assert found == {"gen_ai.usage.audio.input_tokens": 4}
+    assert _chat.read_response({"usage": usage}) == {"gen_ai.usage.audio.input_tokens": 4}
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -246,7 +260,7 @@ def test_outcomes_of_responses(model: str, stream: bool, reasons: Any, error: st
 )
 def test_rarer_statuses(response: dict[str, Any], reasons: list[str] | None) -> None:
     """A response that is not finished has no reason yet."""
-    assert _responses.read_response(response)["gen_ai.response.finish_reasons"] == reasons
+    assert _responses.read_response(response).get("gen_ai.response.finish_reasons") == reasons
 
 
 @driving.needs_responses
@@ -269,9 +283,8 @@ def test_a_conversation_of_the_request_stays(attributes_of: Any) -> None:
 def test_usage_without_details() -> None:
     """A provider that tells the totals alone is taken at its word."""
     for usage in ({"prompt_tokens": 1, "completion_tokens": 2}, {"input_tokens": 1, "output_tokens": 2}):
-        read = _chat.read_usage(usage) if "prompt_tokens" in usage else _responses.read_response({"usage": usage})
-        told = {name: value for name, value in read.items() if value is not None}
-        assert told == {"gen_ai.usage.input_tokens": 1, "gen_ai.usage.output_tokens": 2}
+        read = _chat.read_response if "prompt_tokens" in usage else _responses.read_response
+        assert read({"usage": usage}) == {"gen_ai.usage.input_tokens": 1, "gen_ai.usage.output_tokens": 2}
 
 
 @driving.is_async

@@ -110,6 +110,27 @@ async def test_a_reference_exists_from_the_first_chunk(endpoint: str, is_async: 
     assert references[2].response_model == "gpt-4o-mini-2024-07-18"
 
 
+def test_first_chunks_without_an_id(bench: Any) -> None:
+    """Azure's first chunk bears no id; every chunk refers to the span all the same, while the stream is open too."""
+
+    def chunk(response_id: str, **rest: Any) -> str:
+        head = {"id": response_id, "object": "chat.completion.chunk", "created": 1, "model": ""}
+        return f"data: {json.dumps({**head, **rest})}\n\n"
+
+    choice = {"index": 0, "delta": {"role": "assistant", "content": "Hi"}, "finish_reason": None}
+    sent = chunk("", choices=[]) + chunk("chatcmpl-7", choices=[choice], model=MODEL) + "data: [DONE]\n\n"
+    transport = driving.httpx.MockTransport(
+        lambda _request: driving.httpx.Response(200, text=sent, headers={"content-type": "text/event-stream"})
+    )
+    bench.instrument()
+    client = bench.connect(http_client=openai.DefaultHttpxClient(transport=transport))
+    stream = client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
+    found = [spanback.reference(one).span_id for one in stream]
+    assert found == [bench.memory.span.context.span_id] * 2
+    assert RESPONSES.find("chatcmpl-7").span_id == found[0]
+    assert bench.memory.span.attributes["gen_ai.response.id"] == "chatcmpl-7"
+
+
 def test_dimensions_of_a_stored_prompt(instrument: Any, client: Any) -> None:
     """A reference carries the prompt and the conversation that the request named."""
     if not driving.HAS_RESPONSES:
@@ -130,7 +151,7 @@ async def test_a_call_that_was_not_sampled(stream: bool, is_async: bool, bench: 
 
     memory = Memory(ALWAYS_OFF)
     bench.instrument(**{**memory.providers, "meter_provider": NoOpMeterProvider()}, capture_content=True)
-    for name in ("_read_request", "_read_response", "_emit"):
+    for name in ("_read_content", "_read_response", "_tell"):
         monkeypatch.delattr(_call.Call, name)
     found = await driving.settled(
         bench.connect(is_async=is_async).chat.completions.create(model=MODEL, messages=MESSAGES, stream=stream)
@@ -141,6 +162,15 @@ async def test_a_call_that_was_not_sampled(stream: bool, is_async: bool, bench: 
     assert reference.sampled is False
     assert reference == RESPONSES.find("chatcmpl-000001")
     assert memory.spans == []
+
+
+def test_a_call_that_was_not_sampled_and_fails(bench: Any) -> None:
+    """A failed call that is not recorded leaves nothing behind, and the app's exception is the client's."""
+    memory = Memory(ALWAYS_OFF)
+    bench.instrument(**{**memory.providers, "meter_provider": NoOpMeterProvider()})
+    with pytest.raises(openai.RateLimitError):
+        bench.connect().chat.completions.create(model="error-429", messages=MESSAGES)
+    assert (memory.spans, memory.logs, len(RESPONSES)) == ([], [], 0)
 
 
 def test_metrics_are_not_sampled(bench: Any) -> None:

@@ -109,6 +109,8 @@ def test_set_up_happens_at_the_first_call_and_once(client: Any, monkeypatch: pyt
     """Without a provider of the app, the SDK is set up at the first model call and not at `instrument()`."""
     memory, calls = Memory(), []
     provider: list[Any] = [trace.ProxyTracerProvider()]
+    monkeypatch.setattr(_telemetry, "_TRACE", {})
+    monkeypatch.setattr(_telemetry, "_METRICS", {})
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider[0])
 
     def set_up(settings: Any) -> None:
@@ -132,6 +134,8 @@ def no_globals(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The global providers as they are before an app sets any; what is put in stands for what the app sets."""
     found = {"tracer": trace.ProxyTracerProvider(), "meter": _telemetry._PROXY_METER_PROVIDER()}
     found["logger"] = _telemetry.ProxyLoggerProvider()
+    monkeypatch.setattr(_telemetry, "_TRACE", {})
+    monkeypatch.setattr(_telemetry, "_METRICS", {})
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: found["tracer"])
     monkeypatch.setattr(metrics, "get_meter_provider", lambda: found["meter"])
     monkeypatch.setattr(_telemetry, "get_logger_provider", lambda: found["logger"])
@@ -151,6 +155,22 @@ def test_providers_that_the_app_sets_later(no_globals: dict[str, Any], memory: M
     assert found == [(memory.tracer_provider, memory.logger_provider)]
     in_force = {"traces": memory.tracer_provider, "logs": memory.logger_provider, "metrics": memory.meter_provider}
     assert telemetry.providers() == in_force
+
+
+def test_a_provider_that_the_app_sets_later_is_noticed(monkeypatch: pytest.MonkeyPatch, memory: Memory) -> None:
+    """While the API holds the same nothing it is not asked again; what the app sets then is found."""
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+    monkeypatch.setattr(metrics._internal, "_METER_PROVIDER", None)
+    telemetry = Telemetry()
+    telemetry.configure()
+    assert (telemetry.tracer(), telemetry.meter()) == (None, None)
+    with monkeypatch.context() as patch:
+        patch.setattr(telemetry, "_resolve_tracer", None)
+        patch.setattr(telemetry, "_resolve_meter", None)
+        assert (telemetry.tracer(), telemetry.meter()) == (None, None)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", memory.tracer_provider)
+    monkeypatch.setattr(metrics._internal, "_METER_PROVIDER", memory.meter_provider)
+    assert None not in {telemetry.tracer(), telemetry.meter()}
 
 
 def test_providers_that_record_nothing(no_globals: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import openai
@@ -182,6 +183,34 @@ def test_the_details_event(instrument: Any, client: Any, memory: Memory) -> None
     )
     assert (log.trace_id, log.span_id) == (memory.span.context.trace_id, memory.span.context.span_id)
     assert not isinstance(log.attributes["gen_ai.input.messages"], str)
+
+
+@pytest.mark.parametrize("capture_content", ["", "span_only"])
+def test_the_details_event_without_content(
+    capture_content: str, instrument: Any, client: Any, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment may ask for the event alone; it has what the span says, and no messages."""
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT", "true")
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", capture_content)
+    instrument()
+    client.chat.completions.create(model=MODEL, **BODIES["chat"])
+    (log,) = memory.logs
+    assert log.event_name == "gen_ai.client.inference.operation.details"
+    content = {"gen_ai.input.messages", "gen_ai.output.messages"}
+    assert set(log.attributes) == set(memory.span.attributes) - content
+    assert bool(content & set(memory.span.attributes)) is (capture_content == "span_only")
+
+
+@pytest.mark.parametrize("model", [MODEL, "error-429"])
+def test_a_span_without_a_meter(model: str, instrument: Any, client: Any, memory: Memory) -> None:
+    """Without metrics the span and the event of an exception are what they are with them."""
+    instrument(meter_provider=NoOpMeterProvider())
+    with suppress(openai.RateLimitError):
+        client.chat.completions.create(model=model, **BODIES["chat"])
+    assert memory.span.name == f"chat {model}"
+    failed = ["gen_ai.client.operation.exception"] if model == "error-429" else []
+    assert [log.event_name for log in memory.logs] == failed
+    assert memory.metrics() == {}
 
 
 def test_no_events_without_a_logger(instrument: Any, client: Any, memory: Memory) -> None:

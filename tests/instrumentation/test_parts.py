@@ -26,7 +26,6 @@ def test_chunks_of_other_providers() -> None:
     function = SimpleNamespace(name="get_weather", arguments={"city": "Rome"})
     call = SimpleNamespace(index=None, id="c", function=function)
     chunks = _chat.ChatChunks(with_content=True)
-    chunks.add([])
     chunks.add([chunk(delta=SimpleNamespace(content="Let me see.", tool_calls=[call]))])
     chunks.add([chunk(index=None, delta=None, finish_reason="tool_calls"), SimpleNamespace(choices=None)])
     assert _chat.read_output(chunks.response(), clip)["gen_ai.output.messages"] == [

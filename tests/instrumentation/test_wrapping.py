@@ -103,7 +103,7 @@ async def test_direct_streamed_posts_are_seen(is_async: bool, bench: Any) -> Non
         )
     )
     chunks = await driving.read(raw.parse())
-    assert {one._spanback[1] for one in chunks} == {bench.memory.span.context.span_id}
+    assert {spanback.reference(one).span_id for one in chunks} == {bench.memory.span.context.span_id}
     assert bench.memory.span.attributes["gen_ai.response.finish_reasons"] == ("stop",)
 
 

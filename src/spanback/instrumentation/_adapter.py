@@ -7,8 +7,9 @@ the second function serves streams too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial, reduce
 from typing import Any, NamedTuple, Protocol
 
 Body = Mapping[str, Any]
@@ -21,7 +22,7 @@ class Accumulator(Protocol):
     """Folds the chunks of one stream into an object of the shape of a response."""
 
     def add(self, chunks: list[Any]) -> None:
-        """Takes the next chunks, in order. Called once per some hundred chunks and at the end of the stream."""
+        """Takes the next chunks, at least one, in order. Called for every few chunks and at the end of the stream."""
         ...
 
     def response(self) -> Any:
@@ -46,12 +47,14 @@ class Endpoint:
 
     Attributes:
         operation: `gen_ai.operation.name`.
-        read_request: Attributes of a request body. Values that are None are dropped by the engine.
+        read_request: Attributes of a request body. The engine drops values that are None.
         read_response: Attributes of a response, or of what an accumulator made.
         accumulator: Makes the accumulator of one stream, told whether message content is wanted.
         read_input: Content attributes of a request body, when content capture is on.
         read_output: Content attributes of a response, when content capture is on.
         read_dimensions: What feedback on the response copies from the request body.
+        constants: Attributes that are the same for each call.
+        has_chunk_ids: Whether each chunk of a stream bears the response's id, so that it needs no handle of its own.
         is_inference: Whether the call generates content; embeddings and fetches do not.
     """
 
@@ -62,6 +65,8 @@ class Endpoint:
     read_input: Callable[[Body, Clip], Attributes] | None = None
     read_output: Callable[[Any, Clip], Attributes] | None = None
     read_dimensions: Callable[[Body], Dimensions] | None = None
+    constants: Mapping[str, str] = field(default_factory=dict[str, str])
+    has_chunk_ids: bool = True
     is_inference: bool = True
 
 
@@ -128,38 +133,101 @@ class Adapter(Protocol):
         """What the call asks for. Consumes and changes nothing of it."""
         ...
 
-    def sort(self, request: Request, result: Any) -> Received:
-        """What the call returned. Reads nothing from the network."""
+    def sort(self, request: Request, result: Any) -> Received | None:
+        """What the call returned; None where it is the whole response itself. Reads nothing from the network."""
         ...
 
 
 class Field(NamedTuple):
-    """A row of a table: the key in the body, the attribute, and the type that the attribute takes."""
+    """A row of a table: the key in a body or the dotted path in a response, the attribute, and its type.
+
+    Instead of a type it may have a function that makes the attribute's value, or None for no attribute.
+    """
 
     key: str
     attribute: str
-    type: type
+    type: Callable[[Any], Any]
 
 
-def pick(body: Body, table: Iterable[Field]) -> Attributes:
-    """Reads the rows of a table from a body; a value of another type sets nothing.
+def body_reader(*table: Field) -> Callable[[Body], Attributes]:
+    """A function that reads the rows of a table from a body; a value of another type sets nothing.
 
     An int counts as a float where the attribute is one, a bool never counts as a number, and a text of a subclass of
-    str (an enum) becomes plain.
+    str (an enum) becomes plain. It runs for every call, so it enters no function where it can do without.
     """
+    rows = {key: (attribute, kind) for key, attribute, kind in table}
+
+    def read(body: Body) -> Attributes:
+        attributes: Attributes = {}
+        for key, value in body.items():
+            row = rows.get(key)
+            if row is not None and value is not None:
+                attribute, kind = row
+                if type(value) is kind and kind is not str:
+                    attributes[attribute] = value
+                else:
+                    _take(attributes, attribute, kind, value)
+        return attributes
+
+    return read
+
+
+def response_reader(*table: Field) -> Callable[[Any], Attributes]:
+    """A function that reads the rows of a table from a response, by the same rules.
+
+    It is compiled from the table, as dataclasses compile their methods: straight code costs a third of a loop here,
+    and it runs once for every call.
+    """
+    names: dict[str, Any] = {"take": _take, "slowly": partial(_read_slowly, table)}
+    lines = ["def read(o):", " a = {}", " try:", *_lines(table, "o", "  ", names)]
+    lines += [" except AttributeError:", "  return slowly(o)", " return a"]
+    exec("\n".join(lines), names)  # noqa: S102 - of keys and numbered names that stand in this package's tables alone
+    return names["read"]
+
+
+def _lines(table: Iterable[Field], of: str, indent: str, names: dict[str, Any]) -> Iterator[str]:
+    inside: dict[str, list[Field]] = {}
+    for key, attribute, kind in table:
+        head, _, rest = key.partition(".")
+        if rest:
+            inside.setdefault(head, []).append(Field(rest, attribute, kind))
+            continue
+        number = len(names)
+        names[f"n{number}"], names[f"k{number}"] = attribute, kind
+        yield f"{indent}v = {of}.{head}"
+        is_plain = " and v and v.isascii()" if kind is str else ""
+        yield f"{indent}if type(v) is k{number}{is_plain}: a[n{number}] = v"
+        yield f"{indent}elif v is not None: take(a, n{number}, k{number}, v)"
+    for head, fields in inside.items():
+        inner = f"{of}_{head}"
+        yield f"{indent}{inner} = {of}.{head}"
+        yield f"{indent}if {inner} is not None:"
+        yield from _lines(fields, inner, f"{indent} ", names)
+
+
+def _read_slowly(table: Iterable[Field], response: Any) -> Attributes:
+    """Reads dicts, and objects that lack some of the fields."""
     attributes: Attributes = {}
     for key, attribute, kind in table:
-        value = body.get(key)
-        if value is None:
-            continue
-        given = type(value)
-        if kind is str:
-            attributes[attribute] = text(value)
-        elif given is kind:
-            attributes[attribute] = value
-        elif kind is float and given is int:
-            attributes[attribute] = float(value)
+        value = reduce(member, key.split("."), response)
+        if value is not None:
+            _take(attributes, attribute, kind, value)
     return attributes
+
+
+def _take(attributes: Attributes, attribute: str, kind: Callable[[Any], Any], value: Any) -> None:
+    converted = _converted(kind, value)
+    if converted is not None:
+        attributes[attribute] = converted
+
+
+def _converted(kind: Callable[[Any], Any], value: Any) -> Any:
+    """The value as an attribute of a type, or as a function makes it; None where it is of another type."""
+    if kind is str:
+        return text(value)
+    if kind is int or kind is float:
+        return kind(value) if type(value) is int or type(value) is kind else None
+    return kind(value)
 
 
 def text(value: Any) -> str | None:
@@ -172,11 +240,6 @@ def text(value: Any) -> str | None:
         return None
     plain = str.__str__(value)
     return plain if plain.isascii() else plain.encode("utf-8", "replace").decode()
-
-
-def count(value: Any) -> int | None:
-    """The value if it is a whole number, else None."""
-    return value if type(value) is int else None
 
 
 def member(value: Any, name: str) -> Any:

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import traceback
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import Token
 from time import perf_counter, time_ns
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.context import Context
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.metrics import Meter
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
-from spanback import _settings
 from spanback import semconv as sc
 from spanback._never_raise import never_raise
-from spanback._settings import EVENT_MODES, SPAN_MODES, ContentMode
+from spanback._settings import IN_FORCE, SPAN_MODES
+from spanback._settings import current as current_settings
 from spanback._spanref import RESPONSES, Handle, attach
 from spanback._telemetry import TELEMETRY
-from spanback.instrumentation._adapter import NO_DIMENSIONS, Adapter, Attributes, Request, member, text
+from spanback.instrumentation._adapter import NO_DIMENSIONS, Adapter, Attributes, Clip, Request, member, text
 from spanback.instrumentation._adopt import peer_of
 from spanback.instrumentation._content import Clipper, to_json
-from spanback.instrumentation._metrics import ClientMetrics
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from spanback.instrumentation._events import describe, emit_events, sendable
+from spanback.instrumentation._metrics import metrics_of
 
 Moment = tuple[int, float]
 """A time in ns since the epoch, and the same time in seconds on the clock of `perf_counter`."""
@@ -42,7 +38,7 @@ ABANDONED: Final[deque[Callable[[], None]]] = deque()
 """What ends the calls whose streams the garbage collector took. It runs anywhere, also where its thread holds a lock of
 the SDK that the end of a span asks for, so they end at the next call instead, or when the process does."""
 
-_metrics_by_meter: Final[dict[int, tuple[Any, ClientMetrics]]] = {}
+_DIMENSIONS: Final = (sc.GEN_AI_PROMPT_NAME, sc.GEN_AI_PROMPT_VERSION, sc.GEN_AI_CONVERSATION_ID)
 
 
 def begin(adapter: Adapter, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call | None:
@@ -58,20 +54,21 @@ def begin(adapter: Adapter, instance: Any, args: Sequence[Any], kwargs: Mapping[
     if ABANDONED:
         end_abandoned()
     tracer = TELEMETRY.tracer()
-    if tracer is None or not is_instrumentation_enabled():
+    if tracer is None:
         return None
-    request = adapter.read(endpoint, instance, args, kwargs)
     current = otel_context.get_current()
-    outer = trace.get_current_span(current)
-    peer = peer_of(outer)
-    if peer is not None:
-        ADOPTED[adapter.client] = peer
-        return Call(request, outer, current, getattr(outer, "start_time", None) or time_ns(), is_own=False)
-    attributes: Attributes = {
-        sc.GEN_AI_OPERATION_NAME: endpoint.operation,
-        sc.GEN_AI_PROVIDER_NAME: request.provider,
-    }
+    if current:  # an empty context suppresses nothing and holds no span
+        if not is_instrumentation_enabled():
+            return None
+        outer = trace.get_current_span(current)
+        peer = peer_of(outer)
+        if peer is not None:
+            ADOPTED[adapter.client] = peer
+            request = adapter.read(endpoint, instance, args, kwargs)
+            return Call(request, outer, current, getattr(outer, "start_time", None) or time_ns(), is_own=False)
+    request = adapter.read(endpoint, instance, args, kwargs)
     name = endpoint.operation
+    attributes: Attributes = {sc.GEN_AI_OPERATION_NAME: name, sc.GEN_AI_PROVIDER_NAME: request.provider}
     if request.model is not None:
         attributes[sc.GEN_AI_REQUEST_MODEL] = request.model
         name = f"{name} {request.model}"
@@ -79,11 +76,12 @@ def begin(adapter: Adapter, instance: Any, args: Sequence[Any], kwargs: Mapping[
         attributes[sc.SERVER_ADDRESS] = request.server_address
         if request.server_port is not None:
             attributes[sc.SERVER_PORT] = request.server_port
+    attributes.update(endpoint.constants)
     start_time_ns = time_ns()
     span = tracer.start_span(name, current, SpanKind.CLIENT, attributes, start_time=start_time_ns)
-    if not span.get_span_context().is_valid:
-        return None
-    return Call(request, span, current, start_time_ns, is_own=True, attributes=attributes)
+    # No trace id: the tracer makes nothing but stand-ins.
+    context = span.get_span_context()
+    return Call(request, span, current, start_time_ns, is_own=True, attributes=attributes) if context[0] else None
 
 
 def end_abandoned() -> None:
@@ -94,11 +92,27 @@ def end_abandoned() -> None:
 
 
 class Call:
-    """A call whose span is open. As a context manager it makes that span the current one.
+    """A call whose span is open, and the current one until the call is left.
 
     A span that does not record costs almost nothing, but the response still carries its handle: feedback is given on
     responses that were not sampled, too.
     """
+
+    __slots__ = (
+        "_attributes",
+        "_content",
+        "_context",
+        "_is_read",
+        "_open",
+        "_requested",
+        "_span",
+        "_token",
+        "handle",
+        "has_content",
+        "request",
+        "settings",
+        "start_s",
+    )
 
     def __init__(
         self,
@@ -112,45 +126,51 @@ class Call:
     ) -> None:
         self.request = request
         self._span = span
-        self._context = context
+        self._context = context = trace.set_span_in_context(span, context)
         self._open = [None]
+        self._attributes: Attributes = attributes or {}
+        self._content: Attributes = {}
+        self._requested: Attributes = {}
+        self.settings = settings = IN_FORCE.settings or current_settings()
         is_recording = is_own and span.is_recording()
         # Metrics are not sampled: a call whose span is not recorded counts in them all the same.
         self._is_read = is_recording or (is_own and TELEMETRY.meter() is not None)
-        self._attributes: Attributes = attributes or {}
-        self._content: Attributes = {}
+        self.has_content = is_recording and settings.content != "no_content"
         read_dimensions = request.endpoint.read_dimensions
-        dimensions = (read_dimensions and never_raise(read_dimensions, request.body)) or NO_DIMENSIONS
-        prompt_name, prompt_version, conversation_id = dimensions
-        ids = span.get_span_context()
+        read = never_raise(read_dimensions, request.body) if read_dimensions is not None else None
+        dimensions = read or NO_DIMENSIONS
+        trace_id, span_id, _, trace_flags, _, _ = span.get_span_context()
         self.handle: Handle = (
-            ids.trace_id,
-            ids.span_id,
-            int(ids.trace_flags),
+            trace_id,
+            span_id,
+            int(trace_flags),
             start_time_ns,
             request.provider,
             request.model,
-            prompt_name,
-            prompt_version,
-            conversation_id,
+            dimensions[0],
+            dimensions[1],
+            dimensions[2],
         )
-        self.settings = _settings.current()
-        self.has_content = is_recording and self.settings.content != "no_content"
         if self._is_read:
-            self._read_request(dimensions)
+            self._requested = requested = never_raise(request.endpoint.read_request, request.body) or {}
+            if request.is_stream:
+                requested[sc.GEN_AI_REQUEST_STREAM] = True
+            if dimensions is not NO_DIMENSIONS:
+                requested.update(zip(_DIMENSIONS, dimensions, strict=True))
+            if self.has_content:
+                self._read_content(request.endpoint.read_input, request.body)
+        # Last, since nothing may go wrong between this and `leave`.
+        self._token: Token[Context] = otel_context.attach(context)
         self.start_s = perf_counter()
 
-    def __enter__(self) -> Self:
-        self._context = trace.set_span_in_context(self._span, self._context)
-        self._token: Token[Context] = otel_context.attach(self._context)
-        return self
+    def fail(self, error: BaseException) -> None:
+        """The call has raised into the app."""
+        self.leave()
+        self.end(error=error)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace_back: TracebackType | None
-    ) -> None:
+    def leave(self) -> None:
+        """The span that was current before the call is so again."""
         otel_context.detach(self._token)
-        if error is not None:
-            never_raise(self.end, error=error)
 
     @property
     def is_open(self) -> bool:
@@ -162,17 +182,16 @@ class Call:
         for one in objects:
             attach(one, self.handle)
 
-    def index(self, response_id: Any, response_model: Any) -> None:
+    def index(self, response_id: str | None, response_model: str | None) -> None:
         """Makes the response known by its id. What fetches a response does not take it from the call that made it."""
-        known = text(response_id)
-        if known is None:
+        if response_id is None:
             return
         if not self.request.endpoint.is_inference:
-            maker = RESPONSES.handle(known)
+            maker = RESPONSES.handle(response_id)
             if maker is not None:
                 self.handle = maker
                 return
-        RESPONSES.add(known, self.handle, text(response_model))
+        RESPONSES.add(response_id, self.handle, response_model)
 
     def end(
         self,
@@ -198,117 +217,65 @@ class Call:
             return
         end_time_ns, end_s = ended or (time_ns(), perf_counter())
         try:
-            if response is not None:
-                self.index(member(response, "id"), member(response, "model"))
             if self._is_read:
-                self._tell(self._read_response(response, error, first_chunk_s), error)
-                self._emit(error, end_s - self.start_s, chunk_times_s)
+                added = self._read_response(response, error, first_chunk_s)
+                response_id = added.get(sc.GEN_AI_RESPONSE_ID)
+                if response is not None and response_id is not None:
+                    self.index(response_id, added.get(sc.GEN_AI_RESPONSE_MODEL))
+                self._span.set_attributes(added)
+                if error is not None or sc.ERROR_TYPE in added:
+                    description = describe(error, self.settings, SPAN_MODES)
+                    self._span.set_status(Status(StatusCode.ERROR, description))
+                meter = TELEMETRY.meter()
+                if meter is not None or error is not None or self.settings.emit_event:
+                    self._tell(meter, added, error, end_s - self.start_s, chunk_times_s)
+            elif response is not None:
+                self.index(text(member(response, "id")), text(member(response, "model")))
         finally:
             if self._is_read:
                 self._span.end(end_time_ns)
 
-    def _tell(self, attributes: Attributes, error: BaseException | None) -> None:
-        self._span.set_attributes(attributes)
-        if sc.ERROR_TYPE in attributes:
-            self._span.set_status(Status(StatusCode.ERROR, self._describe(error, SPAN_MODES)))
-        self._attributes.update(attributes)
-
-    def _read_request(self, dimensions: Sequence[str | None]) -> None:
-        request, endpoint = self.request, self.request.endpoint
-        attributes = never_raise(endpoint.read_request, request.body) or {}
-        if request.is_stream:
-            attributes[sc.GEN_AI_REQUEST_STREAM] = True
-        names = (sc.GEN_AI_PROMPT_NAME, sc.GEN_AI_PROMPT_VERSION, sc.GEN_AI_CONVERSATION_ID)
-        attributes.update(zip(names, dimensions, strict=True))
-        self._requested = attributes
-        if self.has_content and endpoint.read_input is not None:
-            clip = Clipper(self.settings.content_limit_bytes)
-            self._add_content(never_raise(endpoint.read_input, request.body, clip))
-
     def _read_response(self, response: Any, error: BaseException | None, first_chunk_s: float | None) -> Attributes:
         """All that the span gets at its end. What the response does not say stays as the request said it."""
-        endpoint = self.request.endpoint
         attributes = self._requested
-        attributes[sc.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK] = first_chunk_s
+        if first_chunk_s is not None:
+            attributes[sc.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK] = first_chunk_s
         if response is not None:
-            for name, value in (never_raise(endpoint.read_response, response) or {}).items():
-                if value is not None:
-                    attributes[name] = value
-            if self.has_content and endpoint.read_output is not None:
-                clip = Clipper(self.settings.content_limit_bytes)
-                self._add_content(never_raise(endpoint.read_output, response, clip))
-        if self.settings.content in SPAN_MODES:
-            attributes.update((name, to_json(value)) for name, value in self._content.items())
+            attributes.update(never_raise(self.request.endpoint.read_response, response) or {})
+            if self.has_content:
+                self._read_content(self.request.endpoint.read_output, response)
         if error is not None:
             attributes[sc.ERROR_TYPE] = type(error).__qualname__
-        return {
-            name: value if not isinstance(value, str) or value.isascii() else _safe(value)
-            for name, value in attributes.items()
-            if value is not None
-        }
+        if self._content and self.settings.content in SPAN_MODES:
+            attributes.update((name, sendable(to_json(value))) for name, value in self._content.items())
+        return attributes if None not in attributes.values() else _without_none(attributes)
 
-    def _add_content(self, content: Attributes | None) -> None:
-        self._content.update((name, value) for name, value in (content or {}).items() if value is not None)
+    def _read_content(self, read: Callable[[Any, Clip], Attributes] | None, thing: Any) -> None:
+        if read is not None:
+            content = never_raise(read, thing, Clipper(self.settings.content_limit_bytes))
+            self._content.update(_without_none(content or {}))
 
-    def _describe(self, error: BaseException | None, with_message: Collection[ContentMode]) -> str:
-        """What went wrong. A server's message may quote the prompt, so where content is not captured codes must do."""
-        if error is None:
-            return "the response says that it failed"
-        if self.settings.content in with_message:
-            description = never_raise(str, error) or ""
-        else:
-            codes = (getattr(error, "status_code", None), getattr(error, "code", None))
-            description = " ".join(str(code) for code in codes if isinstance(code, (int, str)))
-        return _safe(description)[: self.settings.content_limit_bytes]
-
-    def _emit(self, error: BaseException | None, duration_s: float, chunk_times_s: Sequence[float]) -> None:
-        meter = TELEMETRY.meter()
+    def _tell(
+        self,
+        meter: Meter | None,
+        added: Attributes,
+        error: BaseException | None,
+        duration_s: float,
+        chunk_times_s: Sequence[float],
+    ) -> None:
+        """Records metrics and emits events, where somebody takes them."""
+        is_inference = self.request.endpoint.is_inference
+        with_details = is_inference and self.settings.emit_event
+        attributes = {**self._attributes, **added}
         if meter is not None:
-            metrics = _metrics_of(meter)
-            metrics.record(self._attributes, duration_s, self.request.endpoint.is_inference, self._context)
+            metrics = metrics_of(meter)
+            metrics.record(attributes, duration_s, is_inference, self._context)
             if chunk_times_s:
-                metrics.record_chunks(self._attributes, chunk_times_s, self._context)
-        with_details = self.settings.emit_event and self.request.endpoint.is_inference
-        if error is None and not with_details:
-            return
-        logger = TELEMETRY.logger()
-        if logger is None:
-            return
-        if with_details:
-            attributes = {**self._attributes, **(self._content if self.settings.content in EVENT_MODES else {})}
-            self._log(logger, sc.EVENT_INFERENCE_DETAILS, SeverityNumber.DEBUG, attributes)
-        if error is not None:
-            self._log(logger, sc.EVENT_OPERATION_EXCEPTION, SeverityNumber.WARN, self._exception_of(error))
-
-    def _exception_of(self, error: BaseException) -> Attributes:
-        qualified = f"{type(error).__module__}.{type(error).__qualname__}"
-        attributes = {
-            sc.EXCEPTION_TYPE: qualified.removeprefix("builtins."),
-            sc.EXCEPTION_STACKTRACE: "".join(traceback.format_tb(error.__traceback__)),
-        }
-        description = self._describe(error, EVENT_MODES)
-        return {**attributes, sc.EXCEPTION_MESSAGE: description} if description else attributes
-
-    def _log(self, logger: Any, name: str, severity: SeverityNumber, attributes: Attributes) -> None:
-        record = LogRecord(
-            timestamp=time_ns(),
-            context=self._context,
-            severity_number=severity,
-            severity_text=severity.name,
-            event_name=name,
-            attributes=attributes,
-        )
-        logger.emit(record)
+                metrics.record_chunks(attributes, chunk_times_s, self._context)
+        if error is not None or with_details:
+            details = attributes if with_details else None
+            emit_events(details, self._content, error, self.settings, self._context)
 
 
-def _metrics_of(meter: Any) -> ClientMetrics:
-    known = _metrics_by_meter.get(id(meter))
-    if known is None or known[0] is not meter:
-        _metrics_by_meter.clear()
-        known = _metrics_by_meter[id(meter)] = (meter, ClientMetrics(meter))
-    return known[1]
-
-
-def _safe(value: str) -> str:
-    """A text that can be sent: half of a surrogate pair would make the exporter drop its whole batch."""
-    return value.encode("utf-8", "replace").decode()
+def _without_none(attributes: Attributes) -> Attributes:
+    return {name: value for name, value in attributes.items() if value is not None}

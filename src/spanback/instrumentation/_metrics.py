@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry.metrics import Meter
 
@@ -101,3 +101,15 @@ class ClientMetrics:
         dimensions = {name: attributes[name] for name in _DIMENSIONS if name in attributes}
         for before, after in pairwise(times_s):
             self._next_chunk_s.record(after - before, dimensions, context)
+
+
+_metrics_by_meter: Final[dict[int, tuple[Meter, ClientMetrics]]] = {}
+
+
+def metrics_of(meter: Meter) -> ClientMetrics:
+    """The instruments of a meter, made once. Only those of the last meter are kept."""
+    known = _metrics_by_meter.get(id(meter))
+    if known is None or known[0] is not meter:
+        _metrics_by_meter.clear()
+        known = _metrics_by_meter[id(meter)] = (meter, ClientMetrics(meter))
+    return known[1]

@@ -10,15 +10,14 @@ from time import perf_counter, time_ns
 from typing import Any, Final
 
 from spanback._never_raise import never_raise
-from spanback._spanref import HANDLE_ATTRIBUTE
+from spanback._spanref import attach
 from spanback._telemetry import TELEMETRY
-from spanback.instrumentation._adapter import Accumulator, Received, member
+from spanback.instrumentation._adapter import Accumulator, Received, member, text
 from spanback.instrumentation._call import ABANDONED, Call, Moment, end_abandoned
 
 _CLOSES: Final = ("close", "aclose")
-_MOST_CHUNKS: Final = 256
+_MOST_CHUNKS: Final = 16
 _at_exit: Final[list[Callable[[], None]]] = []
-_put: Final = object.__setattr__
 
 
 def watch(call: Call, received: Received) -> None:
@@ -50,26 +49,23 @@ class Watch:
         self._accumulator = accumulator
         self._pending = received.pending
         self._listening: list[tuple[dict[str, Any], str, Any, Any]] = []
-        self._chunks: list[Any] = []
-        self._times_s: list[float] | None = [] if call.settings.chunk_metrics else None
+        self.chunks: list[Any] = []
+        self.room = 1
+        self.times_s: list[float] | None = [] if call.settings.chunk_metrics else None
+        self.needs_handles = not call.request.endpoint.has_chunk_ids
         self._first_chunk_s: float | None = None
         self._ended: Moment | None = None
 
-    def keep(self, chunk: Any) -> None:
-        """Notes one chunk that is about to be handed on. The one function that runs for every chunk."""
-        chunks = self._chunks
+    def fold(self) -> None:
+        """Makes room for more chunks: kept ones cost memory, and the garbage collector time. The first is looked at."""
+        chunks = self.chunks[:]
+        self.chunks.clear()
         if self._first_chunk_s is None:
             self._first_chunk_s = perf_counter() - self.call.start_s
-            never_raise(self._note_id, chunk)
-        chunks.append(chunk)
-        if self._times_s is not None:
-            self._times_s.append(perf_counter())
-        try:  # noqa: SIM105 - `suppress` costs a call for every chunk
-            _put(chunk, HANDLE_ATTRIBUTE, self.call.handle)
-        except (AttributeError, TypeError):
-            pass  # a slotted chunk is known by its id
-        if len(chunks) >= _MOST_CHUNKS:
-            never_raise(self._fold)
+            self.room = _MOST_CHUNKS
+            never_raise(self._note_first, chunks[0])
+        if self._accumulator is not None and chunks:
+            never_raise(self._accumulator.add, chunks)
 
     def end(self, error: BaseException | None = None) -> None:
         """The stream is over. An app that cancels its task or stops reading has chosen so: that is no error."""
@@ -115,17 +111,16 @@ class Watch:
                 self._listening.append((own, name, own.get(name), telling))
                 own[name] = telling
 
-    def _note_id(self, chunk: Any) -> None:
-        """Makes the response known by the id that its first chunk bears, itself or inside."""
-        whole = member(chunk, "response") or chunk
-        self.call.index(member(whole, "id"), member(whole, "model"))
+    def _note_first(self, chunk: Any) -> None:
+        """Makes the response known by the id that its first chunk bears, itself or inside.
 
-    def _fold(self) -> None:
-        """Makes room for more chunks, so that an endless stream takes no endless memory."""
-        chunks = self._chunks[:]
-        self._chunks.clear()
-        if self._accumulator is not None and chunks:
-            self._accumulator.add(chunks)
+        Azure's first chunk of a chat bears none; then each chunk gets a handle of its own.
+        """
+        whole = member(chunk, "response") or chunk
+        response_id = text(member(whole, "id"))
+        self.call.index(response_id, text(member(whole, "model")))
+        self.call.mark(chunk)
+        self.needs_handles = self.needs_handles or response_id is None
 
     def _end(self, error: BaseException | None) -> None:
         ended = self._ended or (time_ns(), perf_counter())
@@ -136,14 +131,15 @@ class Watch:
             response = next(iter(self._pending.values()), None)
             self.call.mark(response)
         elif self._accumulator is not None:
-            never_raise(self._fold)
+            if self.chunks:
+                self.fold()
             response = never_raise(self._accumulator.response)
         self.call.end(
             response,
             error=error,
             ended=ended,
             first_chunk_s=self._first_chunk_s,
-            chunk_times_s=self._times_s or (),
+            chunk_times_s=self.times_s or (),
         )
 
     def _give_back(self) -> None:
@@ -161,9 +157,17 @@ class Watch:
 
 
 def _chunks(inner: Iterator[Any], watched: Watch) -> Iterator[Any]:
+    chunks, times_s, handle, needs_handles = watched.chunks, watched.times_s, watched.call.handle, watched.needs_handles
     try:
         for chunk in inner:
-            watched.keep(chunk)
+            chunks.append(chunk)
+            if times_s is not None:
+                times_s.append(perf_counter())
+            if needs_handles:
+                attach(chunk, handle)
+            if len(chunks) >= watched.room:
+                watched.fold()
+                handle, needs_handles = watched.call.handle, watched.needs_handles
             yield chunk
     except GeneratorExit:
         watched.leave()
@@ -175,9 +179,17 @@ def _chunks(inner: Iterator[Any], watched: Watch) -> Iterator[Any]:
 
 
 async def _async_chunks(inner: AsyncIterator[Any], watched: Watch) -> AsyncIterator[Any]:
+    chunks, times_s, handle, needs_handles = watched.chunks, watched.times_s, watched.call.handle, watched.needs_handles
     try:
         async for chunk in inner:
-            watched.keep(chunk)
+            chunks.append(chunk)
+            if times_s is not None:
+                times_s.append(perf_counter())
+            if needs_handles:
+                attach(chunk, handle)
+            if len(chunks) >= watched.room:
+                watched.fold()
+                handle, needs_handles = watched.call.handle, watched.needs_handles
             yield chunk
     except BaseException as error:
         watched.end(error)

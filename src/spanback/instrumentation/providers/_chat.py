@@ -8,45 +8,26 @@ from typing import Any
 
 from spanback import semconv as sc
 from spanback._messages import Message, OutputMessage, Part, ToolDefinition
-from spanback.instrumentation._adapter import Attributes, Body, Clip, Field, count, member, members, pick, text
-
-REQUEST = (
-    Field("temperature", sc.GEN_AI_REQUEST_TEMPERATURE, float),
-    Field("top_p", sc.GEN_AI_REQUEST_TOP_P, float),
-    Field("frequency_penalty", sc.GEN_AI_REQUEST_FREQUENCY_PENALTY, float),
-    Field("presence_penalty", sc.GEN_AI_REQUEST_PRESENCE_PENALTY, float),
-    Field("max_tokens", sc.GEN_AI_REQUEST_MAX_TOKENS, int),
-    Field("max_completion_tokens", sc.GEN_AI_REQUEST_MAX_TOKENS, int),
-    Field("seed", sc.GEN_AI_REQUEST_SEED, int),
-    Field("n", sc.GEN_AI_REQUEST_CHOICE_COUNT, int),
-    Field("reasoning_effort", sc.GEN_AI_REQUEST_REASONING_LEVEL, str),
-    Field("service_tier", sc.OPENAI_REQUEST_SERVICE_TIER, str),
+from spanback.instrumentation._adapter import (
+    Attributes,
+    Body,
+    Clip,
+    Field,
+    body_reader,
+    member,
+    members,
+    response_reader,
+    text,
 )
+
+_SAME_IN_ALL_CHUNKS = ("id", "model", "service_tier", "system_fingerprint")
 _LONGEST_DATA_URL_HEAD = 256
 _OUTPUT_TYPES = {"json_object": "json", "json_schema": "json", "text": "text"}
 
 
-def read_request(body: Body) -> Attributes:
-    """Attributes of a request for chat or text completions."""
-    attributes = pick(body, REQUEST)
-    if attributes.get(sc.GEN_AI_REQUEST_CHOICE_COUNT) == 1:
-        del attributes[sc.GEN_AI_REQUEST_CHOICE_COUNT]
-    if attributes.get(sc.OPENAI_REQUEST_SERVICE_TIER) == "auto":
-        del attributes[sc.OPENAI_REQUEST_SERVICE_TIER]
-    stop = body.get("stop")
-    if stop:
-        attributes[sc.GEN_AI_REQUEST_STOP_SEQUENCES] = stop_sequences(stop)
-    output_format = body.get("response_format")
-    if output_format is not None:
-        attributes[sc.GEN_AI_OUTPUT_TYPE] = output_type(output_format)
-    elif "audio" in (body.get("modalities") or ()):
-        attributes[sc.GEN_AI_OUTPUT_TYPE] = "speech"
-    return attributes
-
-
-def stop_sequences(stop: Any) -> list[str] | None:
+def texts(value: Any) -> list[str] | None:
     """One or several texts as a list; None for anything else."""
-    found = [stop] if isinstance(stop, str) else stop if isinstance(stop, (list, tuple)) else ()
+    found = [value] if isinstance(value, str) else value if isinstance(value, (list, tuple)) else ()
     return [one for one in map(text, found) if one] or None
 
 
@@ -55,38 +36,65 @@ def output_type(output_format: Any) -> str | None:
     return _OUTPUT_TYPES.get(text(member(output_format, "type")) or "")
 
 
+def speech(modalities: Any) -> str | None:
+    """`gen_ai.output.type` where the modalities ask for audio."""
+    return "speech" if isinstance(modalities, (list, tuple)) and "audio" in modalities else None
+
+
+def choice_count(n: Any) -> int | None:
+    """How many choices are asked for, where it is not one."""
+    return n if type(n) is int and n != 1 else None
+
+
+def service_tier(tier: Any) -> str | None:
+    """The tier that is asked for, unless the provider is to choose."""
+    asked = text(tier)
+    return None if asked == "auto" else asked
+
+
+read_request = body_reader(
+    Field("temperature", sc.GEN_AI_REQUEST_TEMPERATURE, float),
+    Field("top_p", sc.GEN_AI_REQUEST_TOP_P, float),
+    Field("frequency_penalty", sc.GEN_AI_REQUEST_FREQUENCY_PENALTY, float),
+    Field("presence_penalty", sc.GEN_AI_REQUEST_PRESENCE_PENALTY, float),
+    Field("max_tokens", sc.GEN_AI_REQUEST_MAX_TOKENS, int),
+    Field("max_completion_tokens", sc.GEN_AI_REQUEST_MAX_TOKENS, int),
+    Field("seed", sc.GEN_AI_REQUEST_SEED, int),
+    Field("n", sc.GEN_AI_REQUEST_CHOICE_COUNT, choice_count),
+    Field("stop", sc.GEN_AI_REQUEST_STOP_SEQUENCES, texts),
+    Field("modalities", sc.GEN_AI_OUTPUT_TYPE, speech),
+    Field("response_format", sc.GEN_AI_OUTPUT_TYPE, output_type),
+    Field("reasoning_effort", sc.GEN_AI_REQUEST_REASONING_LEVEL, str),
+    Field("service_tier", sc.OPENAI_REQUEST_SERVICE_TIER, service_tier),
+)
+_read_response = response_reader(
+    Field("id", sc.GEN_AI_RESPONSE_ID, str),
+    Field("model", sc.GEN_AI_RESPONSE_MODEL, str),
+    Field("service_tier", sc.OPENAI_RESPONSE_SERVICE_TIER, str),
+    Field("system_fingerprint", sc.OPENAI_RESPONSE_SYSTEM_FINGERPRINT, str),
+    Field("usage.prompt_tokens", sc.GEN_AI_USAGE_INPUT_TOKENS, int),
+    Field("usage.completion_tokens", sc.GEN_AI_USAGE_OUTPUT_TOKENS, int),
+    Field("usage.prompt_tokens_details.cached_tokens", sc.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS, int),
+    Field("usage.prompt_tokens_details.audio_tokens", sc.GEN_AI_USAGE_AUDIO_INPUT_TOKENS, int),
+    Field("usage.completion_tokens_details.reasoning_tokens", sc.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS, int),
+    Field("usage.completion_tokens_details.audio_tokens", sc.GEN_AI_USAGE_AUDIO_OUTPUT_TOKENS, int),
+)
+_WHERE_APPLICABLE = (sc.GEN_AI_USAGE_AUDIO_INPUT_TOKENS, sc.GEN_AI_USAGE_AUDIO_OUTPUT_TOKENS)
+
+
 def read_response(response: Any) -> Attributes:
-    """Attributes of a chat or text completion."""
-    attributes: Attributes = {
-        sc.GEN_AI_RESPONSE_ID: text(member(response, "id")),
-        sc.GEN_AI_RESPONSE_MODEL: text(member(response, "model")),
-        sc.OPENAI_RESPONSE_SERVICE_TIER: text(member(response, "service_tier")),
-        sc.OPENAI_RESPONSE_SYSTEM_FINGERPRINT: text(member(response, "system_fingerprint")),
-    }
-    choices = members(response, "choices")
-    if choices:
-        reasons = [text(member(choice, "finish_reason")) for choice in choices]
-        attributes[sc.GEN_AI_RESPONSE_FINISH_REASONS] = [reason for reason in reasons if reason] or None
-    usage = member(response, "usage")
-    if usage is not None:
-        attributes.update(read_usage(usage))
-    return attributes
-
-
-def read_usage(usage: Any) -> Attributes:
-    """Token counts as the provider gave them; totals include cached and reasoning tokens."""
-    attributes: Attributes = {
-        sc.GEN_AI_USAGE_INPUT_TOKENS: count(member(usage, "prompt_tokens")),
-        sc.GEN_AI_USAGE_OUTPUT_TOKENS: count(member(usage, "completion_tokens")),
-    }
-    details = member(usage, "prompt_tokens_details")
-    if details is not None:
-        attributes[sc.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS] = count(member(details, "cached_tokens"))
-        attributes[sc.GEN_AI_USAGE_AUDIO_INPUT_TOKENS] = count(member(details, "audio_tokens")) or None
-    details = member(usage, "completion_tokens_details")
-    if details is not None:
-        attributes[sc.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS] = count(member(details, "reasoning_tokens"))
-        attributes[sc.GEN_AI_USAGE_AUDIO_OUTPUT_TOKENS] = count(member(details, "audio_tokens")) or None
+    """Attributes of a chat or text completion. Token counts are as the provider gave them; totals include the parts."""
+    attributes = _read_response(response)
+    reasons: list[str] = []
+    for choice in (response.get("choices") if isinstance(response, dict) else getattr(response, "choices", None)) or ():
+        reason = choice.get("finish_reason") if isinstance(choice, dict) else getattr(choice, "finish_reason", None)
+        if isinstance(reason, str) and reason:
+            reasons.append(reason if type(reason) is str and reason.isascii() else text(reason) or "")
+    if reasons:
+        attributes[sc.GEN_AI_RESPONSE_FINISH_REASONS] = reasons
+    for name in _WHERE_APPLICABLE:
+        if attributes.get(name) == 0:
+            del attributes[name]
     return attributes
 
 
@@ -102,16 +110,16 @@ class ChatChunks:
 
     def add(self, chunks: list[Any]) -> None:
         """Takes the next chunks. The last value of a field counts; texts are joined."""
-        whole = self._whole
+        whole, with_content = self._whole, self._with_content
         for chunk in chunks:
             usage = getattr(chunk, "usage", None)
             if usage is not None:
                 whole.usage = usage
             for choice in getattr(chunk, "choices", None) or ():
-                if self._with_content or getattr(choice, "finish_reason", None) is not None:
+                if with_content or getattr(choice, "finish_reason", None) is not None:
                     self._add_choice(choice)
-        for name in ("id", "model", "service_tier", "system_fingerprint"):
-            for chunk in (chunks[0], chunks[-1]) if chunks else ():
+        for chunk in (chunks[0], chunks[-1]):
+            for name in _SAME_IN_ALL_CHUNKS:
                 value = getattr(chunk, name, None)
                 if value:
                     setattr(whole, name, value)

@@ -9,49 +9,64 @@ from typing import Any
 from spanback import semconv as sc
 from spanback._messages import Message, OutputMessage, Part
 from spanback.instrumentation._adapter import (
+    NO_DIMENSIONS,
     Attributes,
     Body,
     Clip,
     Dimensions,
     Field,
-    count,
+    body_reader,
     member,
     members,
-    pick,
+    response_reader,
     text,
 )
-from spanback.instrumentation.providers._chat import output_type, part_of, tool_definitions
+from spanback.instrumentation.providers._chat import output_type, part_of, service_tier, tool_definitions
 
-REQUEST = (
-    Field("temperature", sc.GEN_AI_REQUEST_TEMPERATURE, float),
-    Field("top_p", sc.GEN_AI_REQUEST_TOP_P, float),
-    Field("max_output_tokens", sc.GEN_AI_REQUEST_MAX_TOKENS, int),
-    Field("previous_response_id", sc.GEN_AI_REQUEST_PREVIOUS_RESPONSE_ID, str),
-    Field("service_tier", sc.OPENAI_REQUEST_SERVICE_TIER, str),
-)
-_FINISH_REASONS = {"completed": "stop", "failed": "error", "cancelled": "cancelled"}
+_FINISH_REASONS = {"failed": "error", "cancelled": "cancelled"}
 _WHOLE = frozenset({"response.completed", "response.incomplete", "response.failed"})
 _STATES = _WHOLE | {"response.created", "response.queued", "response.in_progress"}
 
 
-def read_request(body: Body) -> Attributes:
-    """Attributes of a request for a response."""
-    attributes = pick(body, REQUEST)
-    attributes[sc.OPENAI_API_TYPE] = "responses"
-    if attributes.get(sc.OPENAI_REQUEST_SERVICE_TIER) == "auto":
-        del attributes[sc.OPENAI_REQUEST_SERVICE_TIER]
-    reasoning = body.get("reasoning")
-    if reasoning is not None:
-        attributes[sc.GEN_AI_REQUEST_REASONING_LEVEL] = text(member(reasoning, "effort"))
-    output_format = body.get("text")
-    if output_format is not None:
-        attributes[sc.GEN_AI_OUTPUT_TYPE] = output_type(member(output_format, "format"))
-    return attributes
+def _effort(reasoning: Any) -> str | None:
+    return text(member(reasoning, "effort"))
+
+
+def _text_format(given: Any) -> str | None:
+    return output_type(member(given, "format"))
+
+
+read_request = body_reader(
+    Field("temperature", sc.GEN_AI_REQUEST_TEMPERATURE, float),
+    Field("top_p", sc.GEN_AI_REQUEST_TOP_P, float),
+    Field("max_output_tokens", sc.GEN_AI_REQUEST_MAX_TOKENS, int),
+    Field("previous_response_id", sc.GEN_AI_REQUEST_PREVIOUS_RESPONSE_ID, str),
+    Field("service_tier", sc.OPENAI_REQUEST_SERVICE_TIER, service_tier),
+    Field("reasoning", sc.GEN_AI_REQUEST_REASONING_LEVEL, _effort),
+    Field("text", sc.GEN_AI_OUTPUT_TYPE, _text_format),
+)
+_COMMON = (
+    Field("id", sc.GEN_AI_RESPONSE_ID, str),
+    Field("model", sc.GEN_AI_RESPONSE_MODEL, str),
+    Field("service_tier", sc.OPENAI_RESPONSE_SERVICE_TIER, str),
+    Field("conversation.id", sc.GEN_AI_CONVERSATION_ID, str),
+)
+_read_fetched = response_reader(*_COMMON, Field("status", sc.GEN_AI_RESPONSE_STATUS, str))
+_read_response = response_reader(
+    *_COMMON,
+    Field("usage.input_tokens", sc.GEN_AI_USAGE_INPUT_TOKENS, int),
+    Field("usage.output_tokens", sc.GEN_AI_USAGE_OUTPUT_TOKENS, int),
+    Field("usage.input_tokens_details.cached_tokens", sc.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS, int),
+    Field("usage.input_tokens_details.cache_write_tokens", sc.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS, int),
+    Field("usage.output_tokens_details.reasoning_tokens", sc.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS, int),
+)
 
 
 def read_dimensions(body: Body) -> Dimensions:
     """The stored prompt and the conversation that a request names."""
     prompt, conversation = body.get("prompt"), body.get("conversation")
+    if prompt is None and conversation is None:
+        return NO_DIMENSIONS
     return Dimensions(
         text(member(prompt, "id")),
         text(member(prompt, "version")),
@@ -62,48 +77,23 @@ def read_dimensions(body: Body) -> Dimensions:
 def read_fetch(body: Body) -> Attributes:
     """Attributes of a request for a stored response: its id, which stands in the address."""
     path = str(body.get("url", "")).partition("?")[0]
-    return {sc.GEN_AI_RESPONSE_ID: path.rpartition("/")[2] or None, sc.OPENAI_API_TYPE: "responses"}
+    return {sc.GEN_AI_RESPONSE_ID: path.rpartition("/")[2] or None}
 
 
 def read_response(response: Any) -> Attributes:
     """Attributes of a response; one that failed names its error."""
-    attributes = _read_common(response)
-    usage = member(response, "usage")
-    if usage is not None:
-        attributes.update(_read_usage(usage))
-    if member(response, "status") == "failed":
-        attributes[sc.ERROR_TYPE] = text(member(member(response, "error"), "code")) or "_OTHER"
+    attributes = _read_response(response)
+    reasons = _finish_reasons(response)
+    if reasons is not None:
+        attributes[sc.GEN_AI_RESPONSE_FINISH_REASONS] = reasons
+        if reasons == ["error"] and member(response, "status") == "failed":
+            attributes[sc.ERROR_TYPE] = text(member(member(response, "error"), "code")) or "_OTHER"
     return attributes
 
 
 def read_fetched(response: Any) -> Attributes:
     """Attributes of a stored response. Its tokens were counted by the call that made it, and are not counted again."""
-    return {**_read_common(response), sc.GEN_AI_RESPONSE_STATUS: text(member(response, "status"))}
-
-
-def _read_common(response: Any) -> Attributes:
-    return {
-        sc.GEN_AI_RESPONSE_ID: text(member(response, "id")),
-        sc.GEN_AI_RESPONSE_MODEL: text(member(response, "model")),
-        sc.GEN_AI_RESPONSE_FINISH_REASONS: _finish_reasons(response),
-        sc.GEN_AI_CONVERSATION_ID: text(member(member(response, "conversation"), "id")),
-        sc.OPENAI_RESPONSE_SERVICE_TIER: text(member(response, "service_tier")),
-    }
-
-
-def _read_usage(usage: Any) -> Attributes:
-    attributes: Attributes = {
-        sc.GEN_AI_USAGE_INPUT_TOKENS: count(member(usage, "input_tokens")),
-        sc.GEN_AI_USAGE_OUTPUT_TOKENS: count(member(usage, "output_tokens")),
-    }
-    details = member(usage, "input_tokens_details")
-    if details is not None:
-        attributes[sc.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS] = count(member(details, "cached_tokens"))
-        attributes[sc.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS] = count(member(details, "cache_write_tokens"))
-    details = member(usage, "output_tokens_details")
-    if details is not None:
-        attributes[sc.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS] = count(member(details, "reasoning_tokens"))
-    return attributes
+    return {**_read_fetched(response), sc.GEN_AI_RESPONSE_FINISH_REASONS: _finish_reasons(response)}
 
 
 def _finish_reasons(response: Any) -> list[str] | None:
@@ -112,8 +102,9 @@ def _finish_reasons(response: Any) -> list[str] | None:
     if status == "incomplete":
         reason = text(member(member(response, "incomplete_details"), "reason")) or "error"
         return ["length" if reason == "max_output_tokens" else reason]
-    if status == "completed" and any(member(item, "type") == "function_call" for item in members(response, "output")):
-        return ["tool_calls"]
+    if status == "completed":
+        kinds = [member(item, "type") for item in members(response, "output")]
+        return ["tool_calls" if "function_call" in kinds else "stop"]
     reason = _FINISH_REASONS.get(status) if isinstance(status, str) else None
     return [reason] if reason else None
 

@@ -46,7 +46,7 @@ class StainlessAdapter:
 
     def find_endpoint(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Endpoint | None:
         """Looks the call's method and path up; the query does not count, and a whole URL counts by its path's end."""
-        options = _options(args, kwargs)
+        options = args[1] if len(args) > 1 else kwargs["options"]
         method, url = options.method.lower(), options.url
         found = self.endpoints.get(f"{method} {url}")
         if found is not None:
@@ -60,23 +60,27 @@ class StainlessAdapter:
 
     def read(self, endpoint: Endpoint, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request:
         """The call's body, as the client has already transformed it: no sentinels, no iterators."""
-        options = _options(args, kwargs)
-        body = options.json_data
-        if not isinstance(body, dict):
-            body = _EMPTY if endpoint.is_inference else {"url": options.url}
-        url = options.url
-        provider, host, port = self._elsewhere(url) if "://" in url else self._address(instance)
-        is_stream = bool(kwargs.get("stream"))
-        return Request(endpoint, provider, text(body.get("model")), body, is_stream, host, port)
+        options = args[1] if len(args) > 1 else kwargs["options"]
+        body, url = options.json_data, options.url
+        if type(body) is not dict:
+            body = _EMPTY if endpoint.is_inference else {"url": url}
+        base = instance._base_url  # noqa: SLF001 - the public property builds anew what is only compared here
+        known = self._addresses.get(id(base))
+        if known is None or known[0] is not base or "://" in url:
+            known = self._address(base, url)
+        model = body.get("model")
+        if type(model) is not str or not model or not model.isascii():
+            model = text(model)
+        return Request(endpoint, known[1], model, body, bool(kwargs.get("stream")), known[2], known[3])
 
-    def sort(self, request: Request, result: Any) -> Received:
+    def sort(self, request: Request, result: Any) -> Received | None:
         """Tells whole responses, streams and raw responses apart, parsing only what has already arrived."""
         own = getattr(result, "__dict__", _EMPTY)
         if "_parsed_by_type" in own:
             return self._sort_raw(request, result)
         if "_iterator" in own:
             return Received(stream=result, slot="_iterator", body=own.get("response"))
-        return Received(response=result)
+        return None
 
     def _sort_raw(self, request: Request, raw: Any) -> Received:
         if not request.is_stream:
@@ -92,26 +96,18 @@ class StainlessAdapter:
     def _paths(self, method: str) -> list[str]:
         return [path for known, _, path in (key.partition(" ") for key in self.endpoints) if known == method]
 
-    def _address(self, instance: Any) -> tuple[str, str | None, int | None]:
-        """Provider, host and port of a client, remembered by the identity of its base URL."""
-        url = instance._base_url  # noqa: SLF001 - the public property builds anew what is only compared here
-        known = self._addresses.get(id(url))
-        if known is not None and known[0] is url:
-            return known[1], known[2], known[3]
-        provider, host, port = self._place(text(url.host), url.port, url.scheme)
+    def _address(self, base: Any, url: str) -> tuple[Any, str, str | None, int | None]:
+        """Provider, host and port of a call, remembered by the identity of the client's base URL.
+
+        A whole URL takes the place of the base URL, and is not remembered.
+        """
+        if "://" in url:
+            whole = urlsplit(url)
+            return (None, *self._place(whole.hostname, whole.port, whole.scheme))
         if len(self._addresses) >= _MOST_ADDRESSES:
             self._addresses.clear()
-        self._addresses[id(url)] = (url, provider, host, port)
-        return provider, host, port
-
-    def _elsewhere(self, address: str) -> tuple[str, str | None, int | None]:
-        """Provider, host and port of a whole URL, which takes the place of the client's base URL."""
-        url = urlsplit(address)
-        return self._place(url.hostname, url.port, url.scheme)
+        found = self._addresses[id(base)] = (base, *self._place(text(base.host), base.port, base.scheme))
+        return found
 
     def _place(self, host: str | None, port: int | None, scheme: str) -> tuple[str, str | None, int | None]:
         return self.provider_of(host or ""), host, (port or _DEFAULT_PORTS.get(scheme)) if host else None
-
-
-def _options(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    return args[1] if len(args) > 1 else kwargs["options"]

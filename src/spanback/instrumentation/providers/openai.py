@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from spanback import semconv as sc
-from spanback.instrumentation._adapter import Attributes, Body, Clip, Endpoint, Field, count, member, pick, text
+from spanback.instrumentation._adapter import Attributes, Body, Clip, Endpoint, Field, body_reader, response_reader
 from spanback.instrumentation.providers import _chat, _responses
 from spanback.instrumentation.providers._stainless import StainlessAdapter
 
@@ -35,9 +35,14 @@ _PROVIDERS_BY_SUFFIX: Final = (
     (".api.openai.com", "openai"),
     (".amazonaws.com", "aws.bedrock"),
 )
-_EMBEDDINGS: Final = (
+read_embeddings_request: Final = body_reader(
     Field("dimensions", sc.GEN_AI_EMBEDDINGS_DIMENSION_COUNT, int),
-    Field("encoding_format", sc.GEN_AI_REQUEST_ENCODING_FORMATS, str),
+    Field("encoding_format", sc.GEN_AI_REQUEST_ENCODING_FORMATS, _chat.texts),
+)
+# Embeddings have no id.
+read_embeddings_response: Final = response_reader(
+    Field("model", sc.GEN_AI_RESPONSE_MODEL, str),
+    Field("usage.prompt_tokens", sc.GEN_AI_USAGE_INPUT_TOKENS, int),
 )
 
 
@@ -45,30 +50,6 @@ def provider_of(host: str) -> str:
     """The provider behind a host name; an unknown one is taken for OpenAI's own or a stand-in for it."""
     known = _PROVIDERS_BY_HOST.get(host)
     return known or next((name for suffix, name in _PROVIDERS_BY_SUFFIX if host.endswith(suffix)), "openai")
-
-
-def read_chat_request(body: Body) -> Attributes:
-    """Attributes of a request for chat completions."""
-    attributes = _chat.read_request(body)
-    attributes[sc.OPENAI_API_TYPE] = "chat_completions"
-    return attributes
-
-
-def read_embeddings_request(body: Body) -> Attributes:
-    """Attributes of a request for embeddings."""
-    attributes = pick(body, _EMBEDDINGS)
-    encoding_format = attributes.get(sc.GEN_AI_REQUEST_ENCODING_FORMATS)
-    if encoding_format is not None:
-        attributes[sc.GEN_AI_REQUEST_ENCODING_FORMATS] = [encoding_format]
-    return attributes
-
-
-def read_embeddings_response(response: Any) -> Attributes:
-    """Attributes of embeddings, which have no id."""
-    return {
-        sc.GEN_AI_RESPONSE_MODEL: text(member(response, "model")),
-        sc.GEN_AI_USAGE_INPUT_TOKENS: count(member(member(response, "usage"), "prompt_tokens")),
-    }
 
 
 def read_no_content(_body: Body, _clip: Clip) -> Attributes:
@@ -89,6 +70,8 @@ _FETCH_RESPONSE: Final = Endpoint(
     _responses.ResponseEvents,
     read_no_content,
     _responses.read_output,
+    constants={sc.OPENAI_API_TYPE: "responses"},
+    has_chunk_ids=False,
     is_inference=False,
 )
 ADAPTER: Final = StainlessAdapter(
@@ -97,7 +80,13 @@ ADAPTER: Final = StainlessAdapter(
     find_by_prefix=find_by_prefix,
     endpoints={
         "post /chat/completions": Endpoint(
-            "chat", read_chat_request, _chat.read_response, _chat.ChatChunks, _chat.read_input, _chat.read_output
+            "chat",
+            _chat.read_request,
+            _chat.read_response,
+            _chat.ChatChunks,
+            _chat.read_input,
+            _chat.read_output,
+            constants={sc.OPENAI_API_TYPE: "chat_completions"},
         ),
         "post /responses": Endpoint(
             "chat",
@@ -107,6 +96,8 @@ ADAPTER: Final = StainlessAdapter(
             _responses.read_input,
             _responses.read_output,
             _responses.read_dimensions,
+            constants={sc.OPENAI_API_TYPE: "responses"},
+            has_chunk_ids=False,
         ),
         "post /completions": Endpoint(
             "text_completion",
