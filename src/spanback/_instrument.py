@@ -15,7 +15,7 @@ from opentelemetry.trace import TracerProvider
 from spanback import _settings, export
 from spanback._telemetry import TELEMETRY
 from spanback.errors import InvalidSetting
-from spanback.instrumentation import ADAPTERS, WRAPPING, TargetStatus
+from spanback.instrumentation import CLIENTS, NOTICING, WRAPPING, TargetStatus
 
 
 @dataclass(slots=True)
@@ -27,6 +27,7 @@ class _Given:
     logger_provider: LoggerProvider | None = None
     capture_content: bool | str | None = None
     clients: frozenset[str] | None = None
+    adopt: bool | None = None
     file: str | None = None
 
 
@@ -40,6 +41,7 @@ def instrument(
     logger_provider: LoggerProvider | None = None,
     capture_content: bool | str | None = None,
     clients: Collection[str] | None = None,
+    adopt: bool | None = None,
     file: str | PathLike[str] | None = None,
     set_up: bool = True,
 ) -> None:
@@ -58,6 +60,9 @@ def instrument(
             OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT decides, and without it nothing is kept.
         clients: Names of the clients to instrument, such as `["openai"]`; all when None, but for those named in
             OTEL_PYTHON_DISABLED_INSTRUMENTATIONS.
+        adopt: Whether a call that another instrumentation, or the client itself, already traces keeps that span, and
+            feedback binds to it. False makes spans of our own in any case and silences the others where they let
+            themselves be silenced. When None, SPANBACK_ADOPT decides, and without it they are kept.
         file: A folder, or a file ending in `.jsonl`, for OTLP-JSON lines, as well as OTLP where
             OTEL_EXPORTER_OTLP_ENDPOINT is set and instead of it where it is not. When None, SPANBACK_FILE decides.
         set_up: Whether the SDK may be set up if the app sets no provider.
@@ -72,12 +77,14 @@ def instrument(
     asked = (_check_clients(clients), _given.clients, settings.clients)
     chosen = next((names for names in asked if names is not None), None)
     path = _check_file(file) or _given.file or settings.file
-    settings = replace(settings, clients=chosen, file=path)
+    adopting = next((one for one in (adopt, _given.adopt) if one is not None), settings.adopt)
+    settings = replace(settings, clients=chosen, adopt=adopting, file=path)
 
     _given.tracer_provider = tracer_provider or _given.tracer_provider
     _given.meter_provider = meter_provider or _given.meter_provider
     _given.logger_provider = logger_provider or _given.logger_provider
     _given.capture_content, _given.clients, _given.file = content, chosen, path
+    _given.adopt = adopting
     _settings.use(settings)
     TELEMETRY.configure(
         tracer_provider=_given.tracer_provider,
@@ -86,6 +93,7 @@ def instrument(
         set_up=partial(export.set_up, settings) if set_up else None,
         on_found=partial(export.add_file, settings=settings) if path else None,
     )
+    NOTICING.install()
     WRAPPING.install(chosen if chosen is not None else _enabled())
 
 
@@ -96,6 +104,7 @@ def uninstrument() -> None:
     unset them; what they hold is still sent. Never raises.
     """
     WRAPPING.remove()
+    NOTICING.remove()
     TELEMETRY.configure()
     _settings.use(None)
     for field in fields(_Given):
@@ -113,7 +122,7 @@ def status() -> list[TargetStatus]:
 
 def _enabled() -> frozenset[str]:
     disabled = _settings.disabled_instrumentations()
-    return frozenset() if "*" in disabled else frozenset(ADAPTERS) - disabled
+    return frozenset() if "*" in disabled else frozenset(CLIENTS) - disabled
 
 
 def _check_clients(clients: Any) -> frozenset[str] | None:
@@ -122,8 +131,8 @@ def _check_clients(clients: Any) -> frozenset[str] | None:
     if isinstance(clients, str) or not isinstance(clients, Collection):
         raise InvalidSetting("clients", clients, "must be a list of client names")
     for client in clients:
-        if not isinstance(client, str) or client not in ADAPTERS:
-            raise InvalidSetting("clients", client, f"must be among {', '.join(ADAPTERS)}")
+        if not isinstance(client, str) or client not in CLIENTS:
+            raise InvalidSetting("clients", client, f"must be among {', '.join(CLIENTS)}")
     return frozenset(clients)
 
 

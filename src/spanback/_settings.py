@@ -53,6 +53,7 @@ class Settings:
         feedback_content: Whether comments and improvements of feedback are kept.
         content_limit_bytes: The most that is kept of what one call sends, and of what it gets.
         clients: Names of the clients to instrument; None means all of them.
+        adopt: Whether a span that somebody else makes for a call is kept instead of one of ours.
         file: A folder or file for OTLP-JSON lines, or None.
         emit: Whether feedback is emitted as span, as log event, or as both.
         child_window_s: For how long after its start a rated span gets its feedback as a child.
@@ -73,6 +74,7 @@ class Settings:
     feedback_content: bool = False
     content_limit_bytes: int = 65_536
     clients: frozenset[str] | None = None
+    adopt: bool = True
     file: str | None = None
     emit: Emit = "both"
     child_window_s: float = 300.0
@@ -115,6 +117,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         feedback_content=_flag(env.get("SPANBACK_CAPTURE_FEEDBACK_CONTENT"), content != "no_content"),
         content_limit_bytes=int(_number(env.get("SPANBACK_CONTENT_LIMIT_BYTES"), 65_536)),
         clients=frozenset(_names(env["SPANBACK_CLIENTS"])) if env.get("SPANBACK_CLIENTS") else None,
+        adopt=_flag(env.get("SPANBACK_ADOPT"), default=True),
         file=env.get("SPANBACK_FILE") or None,
         emit=cast("Emit", emit) if emit in get_args(Emit) else "both",
         child_window_s=_number(env.get("SPANBACK_CHILD_WINDOW_S"), 300.0),

@@ -33,6 +33,8 @@ class Telemetry:
     def __init__(self) -> None:
         self.before_flush: set[Callable[[], None]] = set()
         """What puts an end to loose ends before everything is flushed."""
+        self.on_tracer_provider: Callable[[trace.TracerProvider], None] | None = None
+        """Is told of the tracer provider in force, whoever set it, before its first span of ours."""
         self._lock = threading.RLock()
         self._given_tracer_provider: trace.TracerProvider | None = None
         self._given_meter_provider: metrics.MeterProvider | None = None
@@ -118,6 +120,8 @@ class Telemetry:
             if self._on_found is not None:
                 on_found, self._on_found = self._on_found, None
                 on_found(provider, self._given_logger_provider or get_logger_provider())
+            if self.on_tracer_provider is not None:
+                self.on_tracer_provider(provider)
             tracer = provider.get_tracer(SCOPE_NAME, SCOPE_VERSION)
             if isinstance(tracer, trace.NoOpTracer):
                 self._no_tracer_from = _TRACE.get("_TRACER_PROVIDER", _NEVER)

@@ -17,6 +17,7 @@ import spanback
 from spanback.demo._loopback import LoopbackServer
 from spanback.instrumentation import WRAPPING, TargetStatus, _wrap
 from spanback.instrumentation._adapter import Target
+from spanback.instrumentation.providers import Client
 from spanback.instrumentation.providers.openai import ADAPTER
 from tests.conftest import Memory
 from tests.instrumentation import driving
@@ -261,7 +262,7 @@ def test_a_missing_target_disables_nothing_else(missing: tuple[str, str], change
 
 def test_a_client_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that is not installed has one line, by its package's name."""
-    monkeypatch.setitem(_wrap.ADAPTERS, "no_such_client", "no_such_module")
+    monkeypatch.setitem(_wrap.CLIENTS, "no_such_client", Client("no_such_module", "no_such", "no_such_client"))
     assert spanback.status()[-1] == TargetStatus("no_such_client", "no_such_client", "not installed", None)
 
 

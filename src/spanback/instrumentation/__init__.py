@@ -1,6 +1,7 @@
 """Spans around the calls of LLM clients."""
 
+from spanback.instrumentation._noticing import NOTICING
 from spanback.instrumentation._wrap import WRAPPING, State, TargetStatus
-from spanback.instrumentation.providers import ADAPTERS
+from spanback.instrumentation.providers import CLIENTS
 
-__all__ = ["ADAPTERS", "WRAPPING", "State", "TargetStatus"]
+__all__ = ["CLIENTS", "NOTICING", "WRAPPING", "State", "TargetStatus"]

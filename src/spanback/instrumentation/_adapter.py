@@ -41,6 +41,12 @@ class Dimensions(NamedTuple):
 NO_DIMENSIONS = Dimensions()
 
 
+def identity(thing: Any) -> tuple[str | None, str | None]:
+    """Id and model of a response, or of a chunk that bears them itself or inside, as most APIs name them."""
+    whole = member(thing, "response") or thing
+    return text(member(whole, "id")), text(member(whole, "model"))
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One operation of a provider's API.
@@ -56,6 +62,9 @@ class Endpoint:
         constants: Attributes that are the same for each call.
         has_chunk_ids: Whether each chunk of a stream bears the response's id, so that it needs no handle of its own.
         is_inference: Whether the call generates content; embeddings and fetches do not.
+        encloses: Whether the calls that other clients make inside belong to this one, and have no span of their own.
+        identify: Gives `gen_ai.response.id` and `gen_ai.response.model` of a response or of one chunk; None for what
+            it does not bear.
     """
 
     operation: str
@@ -68,6 +77,8 @@ class Endpoint:
     constants: Mapping[str, str] = field(default_factory=dict[str, str])
     has_chunk_ids: bool = True
     is_inference: bool = True
+    encloses: bool = False
+    identify: Callable[[Any], tuple[str | None, str | None]] = identity
 
 
 class Request(NamedTuple):
@@ -90,7 +101,7 @@ class Received(NamedTuple):
     Attributes:
         response: A whole response.
         stream: An object that yields chunks from its attribute named `slot`.
-        slot: Name of that attribute, an iterator or async iterator.
+        slot: Name of that attribute, an iterator or async iterator; empty where the stream is one itself.
         pending: A dict that the app's parsing fills with the whole response, later or never.
         body: The object whose `close` or `aclose` closes the body of a stream or of a pending response.
         holder: The object whose `close` says that the app is done with a pending response.
@@ -105,11 +116,23 @@ class Received(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A function to wrap: its module, its path inside the module, and whether it is a coroutine function."""
+    """A function to wrap.
+
+    Attributes:
+        module: Full name of its module. Where that is not imported with the client, it is wrapped once it is.
+        path: Its path inside the module.
+        is_async: Whether it is a coroutine function, or returns an awaitable.
+        is_late: Tells from the keyword arguments whether what it returns is a generator that makes the call only when
+            it is first read; None for never.
+        shadowed_by: Name of a method of the same class, through which calls go that miss this one: other
+            instrumentations may put a function of their own on a subclass. It is wrapped only where that has happened.
+    """
 
     module: str
     path: str
     is_async: bool
+    is_late: Callable[[Mapping[str, Any]], bool] | None = None
+    shadowed_by: str | None = None
 
 
 class Adapter(Protocol):
@@ -123,6 +146,11 @@ class Adapter(Protocol):
     @property
     def targets(self) -> Sequence[Target]:
         """What to wrap."""
+        ...
+
+    @property
+    def traces_itself(self) -> Callable[[Any], bool] | None:
+        """Tells whether an object of the client makes spans of its own; None where none ever does."""
         ...
 
     def find_endpoint(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Endpoint | None:

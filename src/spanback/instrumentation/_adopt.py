@@ -1,43 +1,103 @@
-"""Spans that others make for the same call. Two spans for one call count its tokens twice, so theirs is kept."""
+"""Spans that others make for the same call. Two spans for one call count its tokens twice, so theirs is kept.
+
+A span of theirs is the current one around a call, or is started inside it, or never comes near a function that
+spanback wraps. The first kind is looked at when the call begins. The others are noticed by a span processor, which is
+put on the app's provider only once a package that makes such spans is imported.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
+from opentelemetry import context as otel_context
 from opentelemetry.trace import Span
 
 from spanback import semconv as sc
+from spanback._telemetry import SCOPE_NAME
 
-_PEERS: Final = (
-    "opentelemetry.instrumentation.",
-    "opentelemetry.util.genai",
-    "openinference.instrumentation.",
-    "openlit.",
-    "logfire",
-    "langfuse",
+ADOPTED: Final[dict[str, str]] = {}
+"""Client name to the scope name of the peer whose span was kept last, for `status()`."""
+
+CAPTURE: Final = otel_context.create_key("spanback-capture")
+"""Context key of a list that takes the spans which others start inside a call."""
+
+WITHIN: Final = otel_context.create_key("spanback-within")
+"""Context key of the client whose inner calls belong to the call around them; `*` where those of all clients do."""
+
+_PEERS: Final = re.compile(
+    r"opentelemetry\.instrumentation\.(openai|anthropic|google_?gen|vertexai|mistralai|cohere|ollama|groq|together"
+    r"|bedrock|botocore\.bedrock|litellm|langchain|genai)"
+    r"|opentelemetry\.util\.genai|openinference\.instrumentation|openlit\b|logfire\b|_?langfuse|langsmith\b"
+    r"|com\.anthropic\.sdk\.python|mistralai_sdk_tracer"
 )
 _MODEL_CALLS: Final = frozenset({"chat", "text_completion", "generate_content", "embeddings", "fetch_response"})
-_OWN_SCOPE: Final = "spanback"
+_NO_MODEL_CALLS: Final = frozenset({"invoke_agent", "create_agent", "execute_tool", "invoke_workflow", "retrieval"})
+OPENINFERENCE_KIND: Final = "openinference.span.kind"
+OPENINFERENCE_CALLS: Final = frozenset({"LLM", "EMBEDDING"})
+_OPENLLMETRY_TYPE: Final = "llm.request.type"
+_DEEPEST_CHAIN: Final = 32
 
 
-def peer_of(span: Span) -> str | None:
-    """Who made a span for the model call that is about to be made inside it.
+def peer_of(span: Span, *, is_inside: bool = False) -> str | None:
+    """Who else made a span for a model call.
 
-    A peer's span counts when it says itself that it is a model call. Spans of agents, tools and workflows, within
-    which the model is called, are none.
+    A span counts when it says itself that it is a model call. Spans of agents, tools and workflows, within which the
+    model is called, are none.
 
     Args:
-        span: The current span.
+        span: The current span before the call, or one started inside it.
+        is_inside: Whether it was started inside the call. Some peers say what it is only when it ends; inside, a span
+            of theirs counts unless it says that it is something else.
 
     Returns:
         The scope name of the peer, or None. Never raises.
     """
     # The SDK's spans have both; the API's, and those that are not sampled, have neither.
     scope = getattr(span, "instrumentation_scope", None)
-    if scope is None or scope.name == _OWN_SCOPE or not span.is_recording():
+    if scope is None or scope.name == SCOPE_NAME or not span.is_recording():
         return None
-    attributes = getattr(span, "attributes", None) or {}
-    if attributes.get(sc.GEN_AI_OPERATION_NAME) in _MODEL_CALLS or attributes.get("openinference.span.kind") == "LLM":
+    attributes: Mapping[str, Any] = getattr(span, "attributes", None) or {}
+    if attributes.get(sc.GEN_AI_OPERATION_NAME) in _MODEL_CALLS:
         return scope.name
-    is_peer = scope.name.startswith(_PEERS)
-    return scope.name if is_peer and "llm.request.type" in attributes else None
+    if attributes.get(OPENINFERENCE_KIND) in OPENINFERENCE_CALLS:
+        return scope.name
+    if _PEERS.match(scope.name) is None:
+        return None
+    if _OPENLLMETRY_TYPE in attributes:
+        return scope.name
+    first_word = getattr(span, "name", "").partition(" ")[0]
+    is_something_else = (
+        first_word in _NO_MODEL_CALLS
+        or attributes.get(sc.GEN_AI_OPERATION_NAME) is not None
+        or attributes.get(OPENINFERENCE_KIND) is not None
+    )
+    is_call = not is_something_else and (is_inside or first_word in _MODEL_CALLS)
+    return scope.name if is_call else None
+
+
+def peer_in(function: Any) -> str | None:
+    """Which peer has put a wrapper of its own around a function, seen from outside in.
+
+    Returns:
+        The name of the module of the peer's wrapper, or None. Never raises.
+    """
+    for one in _layers(function):
+        module = getattr(one, "__globals__", {}).get("__name__")
+        if isinstance(module, str) and _PEERS.match(module) is not None:
+            return module
+    return None
+
+
+def _layers(function: Any) -> Iterator[Any]:
+    """A function, what it wraps, and for wrapt's proxies the functions that do the work."""
+    for _ in range(_DEEPEST_CHAIN):
+        if function is None:
+            return
+        own = getattr(function, "_self_wrapper", None)
+        if own is not None:
+            yield getattr(own, "__func__", own)
+            yield vars(type(own)).get("__call__")  # some wrappers are objects
+        yield getattr(function, "__func__", function)
+        function = getattr(function, "__wrapped__", None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Token
 from time import perf_counter, time_ns
@@ -12,9 +12,8 @@ from typing import Any, Final
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.metrics import Meter
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import Span, Status, StatusCode
 
 from spanback import semconv as sc
 from spanback._never_raise import never_raise
@@ -22,8 +21,7 @@ from spanback._settings import IN_FORCE, SPAN_MODES
 from spanback._settings import current as current_settings
 from spanback._spanref import RESPONSES, Handle, attach
 from spanback._telemetry import TELEMETRY
-from spanback.instrumentation._adapter import NO_DIMENSIONS, Adapter, Attributes, Clip, Request, member, text
-from spanback.instrumentation._adopt import peer_of
+from spanback.instrumentation._adapter import NO_DIMENSIONS, Attributes, Clip, Request
 from spanback.instrumentation._content import Clipper, to_json
 from spanback.instrumentation._events import describe, emit_events, sendable
 from spanback.instrumentation._metrics import metrics_of
@@ -31,57 +29,11 @@ from spanback.instrumentation._metrics import metrics_of
 Moment = tuple[int, float]
 """A time in ns since the epoch, and the same time in seconds on the clock of `perf_counter`."""
 
-ADOPTED: Final[dict[str, str]] = {}
-"""Client name to the scope name of the peer whose span was kept last, for `status()`."""
-
 ABANDONED: Final[deque[Callable[[], None]]] = deque()
 """What ends the calls whose streams the garbage collector took. It runs anywhere, also where its thread holds a lock of
 the SDK that the end of a span asks for, so they end at the next call instead, or when the process does."""
 
 _DIMENSIONS: Final = (sc.GEN_AI_PROMPT_NAME, sc.GEN_AI_PROMPT_VERSION, sc.GEN_AI_CONVERSATION_ID)
-
-
-def begin(adapter: Adapter, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call | None:
-    """Starts the span of a call that is about to be made.
-
-    Returns:
-        The call, or None where nothing is to be done: no model call, nobody who records, or suppressed by
-        `suppress_instrumentation()`.
-    """
-    endpoint = adapter.find_endpoint(args, kwargs)
-    if endpoint is None:
-        return None
-    if ABANDONED:
-        end_abandoned()
-    tracer = TELEMETRY.tracer()
-    if tracer is None:
-        return None
-    current = otel_context.get_current()
-    if current:  # an empty context suppresses nothing and holds no span
-        if not is_instrumentation_enabled():
-            return None
-        outer = trace.get_current_span(current)
-        peer = peer_of(outer)
-        if peer is not None:
-            ADOPTED[adapter.client] = peer
-            request = adapter.read(endpoint, instance, args, kwargs)
-            return Call(request, outer, current, getattr(outer, "start_time", None) or time_ns(), is_own=False)
-    request = adapter.read(endpoint, instance, args, kwargs)
-    name = endpoint.operation
-    attributes: Attributes = {sc.GEN_AI_OPERATION_NAME: name, sc.GEN_AI_PROVIDER_NAME: request.provider}
-    if request.model is not None:
-        attributes[sc.GEN_AI_REQUEST_MODEL] = request.model
-        name = f"{name} {request.model}"
-    if request.server_address is not None:
-        attributes[sc.SERVER_ADDRESS] = request.server_address
-        if request.server_port is not None:
-            attributes[sc.SERVER_PORT] = request.server_port
-    attributes.update(endpoint.constants)
-    start_time_ns = time_ns()
-    span = tracer.start_span(name, current, SpanKind.CLIENT, attributes, start_time=start_time_ns)
-    # No trace id: the tracer makes nothing but stand-ins.
-    context = span.get_span_context()
-    return Call(request, span, current, start_time_ns, is_own=True, attributes=attributes) if context[0] else None
 
 
 def end_abandoned() -> None:
@@ -230,7 +182,7 @@ class Call:
                 if meter is not None or error is not None or self.settings.emit_event:
                     self._tell(meter, added, error, end_s - self.start_s, chunk_times_s)
             elif response is not None:
-                self.index(text(member(response, "id")), text(member(response, "model")))
+                self.index(*self.request.endpoint.identify(response))
         finally:
             if self._is_read:
                 self._span.end(end_time_ns)

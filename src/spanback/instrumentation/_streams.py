@@ -6,38 +6,73 @@ import atexit
 import sys
 from asyncio import CancelledError
 from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import chain
 from time import perf_counter, time_ns
 from typing import Any, Final
 
 from spanback._never_raise import never_raise
 from spanback._spanref import attach
 from spanback._telemetry import TELEMETRY
-from spanback.instrumentation._adapter import Accumulator, Received, member, text
+from spanback.instrumentation._adapter import Accumulator, Received
+from spanback.instrumentation._begin import Capture
 from spanback.instrumentation._call import ABANDONED, Call, Moment, end_abandoned
 
 _CLOSES: Final = ("close", "aclose")
 _MOST_CHUNKS: Final = 16
+_NOTHING: Final = object()
 _at_exit: Final[list[Callable[[], None]]] = []
 
 
-def watch(call: Call, received: Received) -> None:
+def watch(call: Call, received: Received, result: Any = None) -> Any:
     """Lets a stream, or a body that the app has yet to read, end its call.
 
-    The stream stays the object that it is: only the iterator inside it is replaced, and until the call has ended the
-    `close` of its body.
+    A stream that is an object stays the object that it is: only the iterator inside it is replaced, and until the call
+    has ended the `close` of its body. A stream that is nothing but a generator is replaced by a generator.
+
+    Returns:
+        What the app gets: the result, or the generator in its place.
     """
-    make = call.request.endpoint.accumulator
-    watched = Watch(call, make(call.has_content) if make else None, received)
+    watched = _begin_watch(call, received)
     if received.stream is not None:
-        inner = getattr(received.stream, received.slot)
+        inner = received.stream if not received.slot else getattr(received.stream, received.slot)
         watched.inner = inner
-        proxy = _async_chunks if hasattr(inner, "__anext__") else _chunks
-        setattr(received.stream, received.slot, proxy(inner, watched))
+        is_async = hasattr(inner, "__anext__")
+        if received.slot:
+            proxy = _async_chunks if is_async else _chunks
+            setattr(received.stream, received.slot, proxy(inner, watched))
+        else:
+            result = (_async_in_place_of if is_async else _in_place_of)(inner, watched)
+    watched.listen(received.body, watched.close)
+    watched.listen(received.holder, watched.leave)
+    return result
+
+
+def read_late(start: Callable[[], Call | Capture | None], inner: Any) -> Any:
+    """Takes the place of a generator whose first step makes the call. The call begins with that step.
+
+    Args:
+        start: Begins the call.
+        inner: The generator, sync or async.
+    """
+    return (_async_chunks_late if hasattr(inner, "__anext__") else _chunks_late)(start, inner)
+
+
+def _begin_watch(call: Call, received: Received) -> Watch:
+    make = call.request.endpoint.accumulator
     TELEMETRY.before_flush.add(end_abandoned)
     if not _at_exit:
         _at_exit.append(atexit.register(end_abandoned))  # now, so that it runs before what a provider has registered
-    watched.listen(received.body, watched.close)
-    watched.listen(received.holder, watched.leave)
+    return Watch(call, make(call.has_content) if make else None, received)
+
+
+def _watch_late(call: Call | Capture, inner: Any) -> Watch:
+    """The first step is made: the call is left, and its span known."""
+    call.leave()
+    if isinstance(call, Capture):
+        call = call.settle()
+    watched = _begin_watch(call, Received(stream=inner))
+    watched.inner = inner
+    return watched
 
 
 class Watch:
@@ -116,9 +151,8 @@ class Watch:
 
         Azure's first chunk of a chat bears none; then each chunk gets a handle of its own.
         """
-        whole = member(chunk, "response") or chunk
-        response_id = text(member(whole, "id"))
-        self.call.index(response_id, text(member(whole, "model")))
+        response_id, response_model = self.call.request.endpoint.identify(chunk)
+        self.call.index(response_id, response_model)
         self.call.mark(chunk)
         self.needs_handles = self.needs_handles or response_id is None
 
@@ -195,6 +229,80 @@ async def _async_chunks(inner: AsyncIterator[Any], watched: Watch) -> AsyncItera
         watched.end(error)
         raise
     watched.end()
+
+
+def _in_place_of(inner: Iterator[Any], watched: Watch) -> Iterator[Any]:
+    try:
+        yield from _chunks(inner, watched)
+    finally:
+        _close(inner)
+
+
+async def _async_in_place_of(inner: AsyncIterator[Any], watched: Watch) -> AsyncIterator[Any]:
+    try:
+        async for chunk in _async_chunks(inner, watched):
+            yield chunk
+    finally:
+        await _async_close(inner)
+
+
+def _chunks_late(start: Callable[[], Call | Capture | None], inner: Iterator[Any]) -> Iterator[Any]:
+    call = never_raise(start)
+    if call is None:
+        yield from inner
+        return
+    try:
+        first = next(inner, _NOTHING)
+    except BaseException as error:
+        never_raise(call.fail, error)
+        raise
+    watched = never_raise(_watch_late, call, inner)
+    chunks = inner if first is _NOTHING else chain((first,), inner)
+    try:
+        yield from (chunks if watched is None else _chunks(chunks, watched))
+    finally:
+        _close(inner)
+
+
+async def _async_chunks_late(
+    start: Callable[[], Call | Capture | None], inner: AsyncIterator[Any]
+) -> AsyncIterator[Any]:
+    call = never_raise(start)
+    if call is None:
+        async for chunk in inner:
+            yield chunk
+        return
+    try:
+        first = await anext(inner, _NOTHING)
+    except BaseException as error:
+        never_raise(call.fail, error)
+        raise
+    watched = never_raise(_watch_late, call, inner)
+    chunks = inner if first is _NOTHING else _async_chain(first, inner)
+    try:
+        async for chunk in chunks if watched is None else _async_chunks(chunks, watched):
+            yield chunk
+    finally:
+        await _async_close(inner)
+
+
+async def _async_chain(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    yield first
+    async for one in rest:
+        yield one
+
+
+def _close(iterator: Any) -> None:
+    """Closes what the app can no longer reach: it holds the generator that stands in its place."""
+    close = getattr(iterator, "close", None)
+    if close is not None:
+        close()
+
+
+async def _async_close(iterator: Any) -> None:
+    close = getattr(iterator, "aclose", None)
+    if close is not None:
+        await close()
 
 
 def _telling(close: Callable[..., Any], tell: Callable[[], None]) -> Callable[..., Any]:

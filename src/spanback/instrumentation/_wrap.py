@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Final, Literal
 
 import wrapt
@@ -14,9 +16,11 @@ import wrapt
 from spanback._never_raise import never_raise
 from spanback._spanref import attach
 from spanback.instrumentation._adapter import Adapter, Target
-from spanback.instrumentation._call import ADOPTED, Call, begin, end_abandoned
-from spanback.instrumentation._streams import watch
-from spanback.instrumentation.providers import ADAPTERS
+from spanback.instrumentation._adopt import ADOPTED, peer_in
+from spanback.instrumentation._begin import Capture, begin
+from spanback.instrumentation._call import Call, end_abandoned
+from spanback.instrumentation._streams import read_late, watch
+from spanback.instrumentation.providers import CLIENTS
 
 State = Literal["patched", "adopted", "not imported", "not instrumented", "not installed", "missing attribute"]
 
@@ -43,12 +47,16 @@ class TargetStatus:
     detail: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Patch:
+    """One function that is wrapped, where it stood."""
+
     client: str
+    target: Target
     owner: Any
     name: str
     original: Any
+    peer: str | None
     wrapper: Any = None
     is_live: bool = True
 
@@ -58,8 +66,8 @@ class Wrapping:
 
     def __init__(self) -> None:
         self._clients: frozenset[str] = frozenset()
-        self._hooked: set[str] = set()
-        self._patches: dict[Target, _Patch] = {}
+        self._hooked: set[tuple[str, str]] = set()
+        self._patches: list[_Patch] = []
         self._missing: set[Target] = set()
 
     def install(self, clients: Iterable[str]) -> None:
@@ -67,15 +75,10 @@ class Wrapping:
 
         Clients that an earlier call named and this one does not are given back.
         """
-        self._clients = frozenset(clients)
+        self._clients = frozenset(clients) & frozenset(CLIENTS)
         self._give_back()
         for client in sorted(self._clients):
-            module = f"{client}._base_client"
-            if module in sys.modules:
-                self._patch_client(client)
-            elif client not in self._hooked:
-                self._hooked.add(client)
-                wrapt.register_post_import_hook(self._on_import(client), module)
+            self._once_imported(client, CLIENTS[client].module, functools.partial(self._patch_client, client))
 
     def remove(self) -> None:
         """Puts back the very function objects that were there.
@@ -91,14 +94,14 @@ class Wrapping:
     def status(self) -> list[TargetStatus]:
         """One line a target, clients in the table's order."""
         lines: list[TargetStatus] = []
-        for client in ADAPTERS:
-            installed = _version_of(client)
+        for name, client in CLIENTS.items():
+            installed = _version_of(client.distribution)
             if installed is None:
-                lines.append(TargetStatus(client, client, "not installed", None))
+                lines.append(TargetStatus(name, client.distribution, "not installed", None))
                 continue
-            for target in _adapter_of(client).targets:
-                state, detail = self._state_of(client, target)
-                lines.append(TargetStatus(client, f"{target.module}.{target.path}", state, installed, detail))
+            for target in _adapter_of(name).targets:
+                state, detail = self._state_of(name, target)
+                lines.append(TargetStatus(name, f"{target.module}.{target.path}", state, installed, detail))
         return lines
 
     def _state_of(self, client: str, target: Target) -> tuple[State, str | None]:
@@ -106,58 +109,115 @@ class Wrapping:
             return "not instrumented", "instrument() was not called for it"
         if target in self._missing:
             return "missing attribute", "this version of the client has no such function; calls through it are not seen"
-        if target not in self._patches:
+        if not any(patch.target == target for patch in self._patches):
             return "not imported", "patched as soon as the app imports it"
         peer = ADOPTED.get(client)
         return ("adopted", f"spans are made by {peer}") if peer else ("patched", None)
 
     def _give_back(self) -> None:
-        for target, patch in tuple(self._patches.items()):
+        for patch in tuple(self._patches):
             if patch.client not in self._clients:
                 patch.is_live = False
                 if vars(patch.owner).get(patch.name) is patch.wrapper:
                     setattr(patch.owner, patch.name, patch.original)
-                del self._patches[target]
+                self._patches.remove(patch)
 
-    def _on_import(self, client: str) -> Callable[[Any], None]:
-        def patch(_module: Any) -> None:
-            self._hooked.discard(client)
+    def _once_imported(self, client: str, module: str, patch: Callable[[], None]) -> None:
+        """Patches now, or when the app imports a module."""
+
+        def on_import(_module: Any) -> None:
+            self._hooked.discard((client, module))
             if client in self._clients:
-                never_raise(self._patch_client, client)
+                never_raise(patch)
 
-        return patch
+        if module in sys.modules:
+            patch()
+        elif (client, module) not in self._hooked:
+            self._hooked.add((client, module))
+            wrapt.register_post_import_hook(on_import, module)
 
     def _patch_client(self, client: str) -> None:
         adapter = _adapter_of(client)
         for target in adapter.targets:
-            if target not in self._patches:
-                self._patch_target(adapter, target)
+            if _is_missing(target.module):
+                self._missing.add(target)
+            else:
+                self._once_imported(client, target.module, functools.partial(self._patch_target, adapter, target))
 
     def _patch_target(self, adapter: Adapter, target: Target) -> None:
+        if any(patch.target == target for patch in self._patches):
+            return
         try:
-            owner, name, original = wrapt.resolve_path(importlib.import_module(target.module), target.path)
-        except (ImportError, AttributeError):
+            owner, name, original = wrapt.resolve_path(sys.modules[target.module], target.path)
+        except AttributeError:
             self._missing.add(target)
             return
-        patch = self._patches[target] = _Patch(adapter.client, owner, name, original)
-        make = _async_wrapper if target.is_async else _wrapper
-        patch.wrapper = make(adapter, patch)
+        self._patch(adapter, target, owner, name, original)
+        if target.shadowed_by is not None:
+            self._patch_shadows(adapter, target, owner, original)
+
+    def _patch_shadows(self, adapter: Adapter, target: Target, owner: Any, original: Any) -> None:
+        """Wraps what others have put on subclasses, where calls go past the class that the target names.
+
+        A peer that is taken away leaves the client's own function there. So `shadowed_by` is wrapped, too: it wraps
+        the subclass anew, and makes the span of the one call that would be lost.
+        """
+        name = target.path.rpartition(".")[2]
+
+        def is_missed(instance: Any) -> bool:
+            if getattr(type(instance), name) is not original:
+                return False
+            never_raise(self._patch_again, adapter, target, type(instance), name)
+            return True
+
+        shadows = [one for one in _subclasses(owner) if name in vars(one)]
+        # One that an app has written itself calls the method of its base class.
+        shadows = [one for one in shadows if vars(one)[name] is original or peer_in(vars(one)[name]) is not None]
+        for shadow in shadows:
+            self._patch(adapter, target, shadow, name, vars(shadow)[name])
+        inner = vars(owner).get(target.shadowed_by or "")
+        if shadows and inner is not None:
+            patch = self._patch(adapter, target, owner, target.shadowed_by or "", inner)
+            patch.wrapper = _only_if(is_missed, patch.wrapper, inner)
+            setattr(owner, patch.name, patch.wrapper)
+
+    def _patch_again(self, adapter: Adapter, target: Target, cls: type, name: str) -> None:
+        for owner in cls.__mro__:
+            if name in vars(owner):
+                self._patch(adapter, target, owner, name, vars(owner)[name])
+                return
+
+    def _patch(self, adapter: Adapter, target: Target, owner: Any, name: str, original: Any) -> _Patch:
+        patch = _Patch(adapter.client, target, owner, name, original, peer_in(original))
+        patch.wrapper = _wrapper(adapter, patch)
+        self._patches.append(patch)
         setattr(owner, name, patch.wrapper)
+        return patch
 
 
 WRAPPING: Final = Wrapping()
 """The wrapping of this process."""
 
 
-# Plain functions: a call through wrapt's proxy costs 3 us more.
-
-
 def _wrapper(adapter: Adapter, patch: _Patch) -> Callable[..., Any]:
-    wrapped = patch.original
+    """What takes the place of a function: plain functions, since a call through wrapt's proxy costs 3 us more."""
+    is_method = inspect.isclass(patch.owner)
+    wrapped = patch.original if is_method else _as_method(patch.original)
+    make = _async_around if patch.target.is_async else _around
+    around = make(adapter, patch, wrapped)
+    if patch.target.is_late is not None:
+        late = _async_around_late if patch.target.is_async else _around_late
+        around = late(adapter, patch, wrapped, around, patch.target.is_late)
+    if not is_method:
+        around = (_async_as_function if patch.target.is_async else _as_function)(around)
+    return functools.wraps(patch.original)(around)
 
-    @functools.wraps(wrapped)
+
+def _around(adapter: Adapter, patch: _Patch, wrapped: Callable[..., Any]) -> Callable[..., Any]:
+    peer = patch.peer
+
     def around(instance: Any, *args: Any, **kwargs: Any) -> Any:
-        call = never_raise(begin, adapter, instance, args, kwargs) if patch.is_live else None
+        call = never_raise(begin, adapter, instance, args, kwargs, peer) if patch.is_live else None
         if call is None:
             return wrapped(instance, *args, **kwargs)
         try:
@@ -165,19 +225,20 @@ def _wrapper(adapter: Adapter, patch: _Patch) -> Callable[..., Any]:
         except BaseException as error:
             never_raise(call.fail, error)
             raise
-        if not never_raise(_end_or_watch, adapter, call, result):
+        received = never_raise(_end_or_watch, adapter, call, result)
+        if received is None:
             never_raise(call.end)
-        return result
+            return result
+        return received
 
     return around
 
 
-def _async_wrapper(adapter: Adapter, patch: _Patch) -> Callable[..., Any]:
-    wrapped = patch.original
+def _async_around(adapter: Adapter, patch: _Patch, wrapped: Callable[..., Any]) -> Callable[..., Any]:
+    peer = patch.peer
 
-    @functools.wraps(wrapped)
     async def around(instance: Any, *args: Any, **kwargs: Any) -> Any:
-        call = never_raise(begin, adapter, instance, args, kwargs) if patch.is_live else None
+        call = never_raise(begin, adapter, instance, args, kwargs, peer) if patch.is_live else None
         if call is None:
             return await wrapped(instance, *args, **kwargs)
         try:
@@ -185,37 +246,124 @@ def _async_wrapper(adapter: Adapter, patch: _Patch) -> Callable[..., Any]:
         except BaseException as error:
             never_raise(call.fail, error)
             raise
-        if not never_raise(_end_or_watch, adapter, call, result):
+        received = never_raise(_end_or_watch, adapter, call, result)
+        if received is None:
             never_raise(call.end)
-        return result
+            return result
+        return received
 
     return around
 
 
-def _end_or_watch(adapter: Adapter, call: Call, result: Any) -> bool:
-    """Ends the call, or lets what came back end it. True when that went well."""
+def _around_late(
+    adapter: Adapter,
+    patch: _Patch,
+    wrapped: Callable[..., Any],
+    around: Callable[..., Any],
+    is_late: Callable[[Mapping[str, Any]], bool],
+) -> Callable[..., Any]:
+    def choose(instance: Any, *args: Any, **kwargs: Any) -> Any:
+        if not (patch.is_live and is_late(kwargs)):
+            return around(instance, *args, **kwargs)
+        start = functools.partial(begin, adapter, instance, args, kwargs, patch.peer)
+        return read_late(start, wrapped(instance, *args, **kwargs))
+
+    return choose
+
+
+def _async_around_late(
+    adapter: Adapter,
+    patch: _Patch,
+    wrapped: Callable[..., Any],
+    around: Callable[..., Any],
+    is_late: Callable[[Mapping[str, Any]], bool],
+) -> Callable[..., Any]:
+    async def choose(instance: Any, *args: Any, **kwargs: Any) -> Any:
+        if not (patch.is_live and is_late(kwargs)):
+            return await around(instance, *args, **kwargs)
+        start = functools.partial(begin, adapter, instance, args, kwargs, patch.peer)
+        return read_late(start, await wrapped(instance, *args, **kwargs))
+
+    return choose
+
+
+def _as_method(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of a module, called as if it had an object."""
+
+    def method(_none: None, *args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return method
+
+
+def _as_function(method: Callable[..., Any]) -> Callable[..., Any]:
+    def function(*args: Any, **kwargs: Any) -> Any:
+        return method(None, *args, **kwargs)
+
+    return function
+
+
+def _async_as_function(method: Callable[..., Any]) -> Callable[..., Any]:
+    async def function(*args: Any, **kwargs: Any) -> Any:
+        return await method(None, *args, **kwargs)
+
+    return function
+
+
+def _only_if(
+    is_so: Callable[[Any], bool], around: Callable[..., Any], wrapped: Callable[..., Any]
+) -> Callable[..., Any]:
+    """A method that goes through its wrapper only where something is so."""
+
+    @functools.wraps(wrapped)
+    def either(instance: Any, *args: Any, **kwargs: Any) -> Any:
+        return (around if never_raise(is_so, instance) else wrapped)(instance, *args, **kwargs)
+
+    return either
+
+
+def _end_or_watch(adapter: Adapter, call: Call | Capture, result: Any) -> Any:
+    """Ends the call, or lets what came back end it.
+
+    Returns:
+        What the app gets: the result, or a generator in the place of one.
+    """
     call.leave()
+    if isinstance(call, Capture):
+        call = call.settle()
     received = adapter.sort(call.request, result)
     if received is None:
         call.end(result)
         attach(result, call.handle)
-    elif received.stream is not None or received.pending is not None:
+        return result
+    if received.stream is not None or received.pending is not None:
         call.mark(result, received.stream)
-        watch(call, received)
-    else:
-        call.end(received.response)
-        call.mark(result, received.response)
-    return True
+        return watch(call, received, result)
+    call.end(received.response)
+    call.mark(result, received.response)
+    return result
+
+
+def _subclasses(cls: type) -> Iterator[type]:
+    for one in cls.__subclasses__():
+        yield one
+        yield from _subclasses(one)
+
+
+def _is_missing(module: str) -> bool:
+    """Whether a client that is imported lacks a module. Nothing is imported to find out."""
+    parent = module.rpartition(".")[0]
+    return module not in sys.modules and parent in sys.modules and find_spec(module) is None
 
 
 def _adapter_of(client: str) -> Adapter:
-    return importlib.import_module(ADAPTERS[client]).ADAPTER
+    return importlib.import_module(CLIENTS[client].adapter).ADAPTER
 
 
-def _version_of(client: str) -> str | None:
+def _version_of(distribution: str) -> str | None:
     from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - 10 ms that only `status()` needs
 
     try:
-        return version(client)
+        return version(distribution)
     except PackageNotFoundError:
         return None

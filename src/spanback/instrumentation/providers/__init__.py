@@ -1,11 +1,26 @@
-"""The clients that spanback knows, by name. A client's module is imported when the client is."""
+"""The clients that spanback knows, by name. A client's adapter is imported when the client is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
-ADAPTERS: Final[Mapping[str, str]] = {
-    "openai": "spanback.instrumentation.providers.openai",
+
+class Client(NamedTuple):
+    """Where a client is, and where its adapter.
+
+    Attributes:
+        adapter: The module that holds its `ADAPTER`.
+        module: The client's module whose import says that the app uses it.
+        distribution: The name it is installed by.
+    """
+
+    adapter: str
+    module: str
+    distribution: str
+
+
+CLIENTS: Final[Mapping[str, Client]] = {
+    "openai": Client("spanback.instrumentation.providers.openai", "openai._base_client", "openai"),
 }
-"""Client name, which is also its package's name, to the module that holds its `ADAPTER`."""
+"""By the name that `instrument(clients=[...])` takes."""

@@ -27,12 +27,14 @@ class StainlessAdapter:
         endpoints: Endpoints by HTTP method in lower case and path, as in "post /chat/completions".
         provider_of: The provider's name for a host name.
         find_by_prefix: Finds endpoints whose path holds an id, by method and path.
+        traces_itself: Tells whether a client object makes spans of its own.
     """
 
     client: str
     endpoints: Mapping[str, Endpoint]
     provider_of: Callable[[str], str]
     find_by_prefix: Callable[[str, str], Endpoint | None] = lambda _method, _path: None
+    traces_itself: Callable[[Any], bool] | None = None
     _addresses: dict[int, tuple[Any, str, str | None, int | None]] = field(default_factory=dict, repr=False)
 
     @property
@@ -40,8 +42,8 @@ class StainlessAdapter:
         """The two methods that every call goes through."""
         module = f"{self.client}._base_client"
         return (
-            Target(module, "SyncAPIClient.request", is_async=False),
-            Target(module, "AsyncAPIClient.request", is_async=True),
+            Target(module, "SyncAPIClient.request", is_async=False, shadowed_by="_process_response"),
+            Target(module, "AsyncAPIClient.request", is_async=True, shadowed_by="_process_response"),
         )
 
     def find_endpoint(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Endpoint | None:

@@ -1,0 +1,154 @@
+"""A span processor that notices the model calls which others trace.
+
+It is put on the app's provider only once a package is imported that makes such spans: it costs some microseconds for
+every span of the app.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from weakref import WeakSet
+
+import wrapt
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+
+from spanback import semconv as sc
+from spanback._never_raise import never_raise
+from spanback._spanref import RESPONSES, Handle
+from spanback._telemetry import SCOPE_NAME, TELEMETRY
+from spanback.instrumentation._adapter import text
+from spanback.instrumentation._adopt import CAPTURE, OPENINFERENCE_CALLS, OPENINFERENCE_KIND, peer_of
+
+_INSTRUMENTATIONS: Final = (
+    "langfuse",
+    "langsmith",
+    "logfire",
+    "openinference.instrumentation",
+    "openlit",
+    "opentelemetry.semconv_ai",
+    "opentelemetry.util.genai",
+)
+_CLIENTS_THAT_TRACE_THEMSELVES: Final = ("anthropic", "mistralai.client")
+_SET_GLOBAL: Final = "_set_tracer_provider"
+_OPENINFERENCE_OUTPUT: Final = "output.value"
+_ID_IN_OUTPUT: Final = re.compile(r'\s*\{\s*"id"\s*:\s*"([^"\\]{1,256})"')
+
+
+class Noticing:
+    """Hands the spans that others start inside a call to the call, and knows responses by the ids on ended spans."""
+
+    def __init__(self) -> None:
+        self._is_live = False
+        self._is_needed = False
+        self._watched: WeakSet[Any] = WeakSet()
+        self._hooked: set[str] = set()
+        self._set_global: Callable[..., Any] | None = None
+
+    def install(self) -> None:
+        """Notices from now on, on the provider that the app has or will have. Twice is harmless."""
+        self._is_live = True
+        TELEMETRY.on_tracer_provider = self.watch
+        for module in (*_INSTRUMENTATIONS, *_CLIENTS_THAT_TRACE_THEMSELVES):
+            if module not in self._hooked:
+                self._hooked.add(module)
+                wrapt.register_post_import_hook(self._on_import, module)
+        if self._is_needed:
+            self._reach_providers()
+
+    def remove(self) -> None:
+        """Notices no more. A processor cannot be taken off its provider; it does nothing then."""
+        self._is_live = False
+        TELEMETRY.on_tracer_provider = None
+        if self._set_global is not None:
+            if getattr(vars(trace).get(_SET_GLOBAL), "__self__", None) is self:
+                setattr(trace, _SET_GLOBAL, self._set_global)
+            self._set_global = None
+
+    def watch(self, provider: Any) -> None:
+        """Watches the spans of a provider, where somebody else may make some. Twice is harmless."""
+        is_new = self._is_live and self._is_needed and provider not in self._watched
+        if is_new and hasattr(provider, "add_span_processor"):
+            self._watched.add(provider)
+            provider.add_span_processor(self)
+
+    def has_peers(self) -> bool:
+        """Whether somebody else's instrumentation is imported."""
+        return self._is_needed and any(module in sys.modules for module in _INSTRUMENTATIONS)
+
+    def on_start(self, span: Any, parent_context: Context | None = None) -> None:
+        """Hands a span to the call that it was started in."""
+        found: Any = otel_context.get_value(CAPTURE, parent_context)
+        if found is not None and peer_of(span, is_inside=True) is not None:
+            found.append(span)
+
+    def on_end(self, span: Any) -> None:
+        """Makes the response of a span known by its id. The innermost span of a call ends first, and counts."""
+        scope = span.instrumentation_scope
+        if not self._is_live or scope is None or scope.name == SCOPE_NAME:
+            return
+        attributes: Mapping[str, Any] = span.attributes or {}
+        response_id = text(attributes.get(sc.GEN_AI_RESPONSE_ID)) or _id_in_output(attributes)
+        if response_id is not None and RESPONSES.handle(response_id) is None:
+            RESPONSES.add(response_id, _handle(span, attributes), text(attributes.get(sc.GEN_AI_RESPONSE_MODEL)))
+
+    def shutdown(self) -> None:
+        """Does nothing: nothing is held."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002 - the SDK gives it
+        """Does nothing: nothing is held."""
+        return True
+
+    def _on_ending(self, span: Any) -> None:
+        """The SDK calls it on each processor."""
+
+    def _on_import(self, _module: Any) -> None:
+        self._is_needed = True
+        if self._is_live:
+            never_raise(self._reach_providers)
+
+    def _reach_providers(self) -> None:
+        """Watches the provider of now, and the one that the app may set later: its first spans count, too."""
+        self.watch(TELEMETRY.providers()["traces"])
+        if self._set_global is None:
+            self._set_global = getattr(trace, _SET_GLOBAL, None)
+            if self._set_global is not None:
+                setattr(trace, _SET_GLOBAL, self._set_and_watch)
+
+    def _set_and_watch(self, tracer_provider: Any, *args: Any, **kwargs: Any) -> Any:
+        set_global = self._set_global
+        result = set_global(tracer_provider, *args, **kwargs) if set_global is not None else None
+        never_raise(self.watch, tracer_provider)
+        return result
+
+
+NOTICING: Final = Noticing()
+"""The one of this process."""
+
+
+def _id_in_output(attributes: Mapping[str, Any]) -> str | None:
+    """OpenInference keeps a response as JSON, in which clients put the id first; it is not parsed for that."""
+    output = attributes.get(_OPENINFERENCE_OUTPUT)
+    if not isinstance(output, str) or attributes.get(OPENINFERENCE_KIND) not in OPENINFERENCE_CALLS:
+        return None
+    found = _ID_IN_OUTPUT.match(output)
+    return found and found.group(1)
+
+
+def _handle(span: Any, attributes: Mapping[str, Any]) -> Handle:
+    context = span.get_span_context()
+    return (
+        context.trace_id,
+        context.span_id,
+        int(context.trace_flags),
+        span.start_time,
+        text(attributes.get(sc.GEN_AI_PROVIDER_NAME)) or text(attributes.get("gen_ai.system")) or "unknown",
+        text(attributes.get(sc.GEN_AI_REQUEST_MODEL)),
+        text(attributes.get(sc.GEN_AI_PROMPT_NAME)),
+        text(attributes.get(sc.GEN_AI_PROMPT_VERSION)),
+        text(attributes.get(sc.GEN_AI_CONVERSATION_ID)),
+    )

@@ -1,0 +1,31 @@
+"""Silencing the spans that others would make inside a call, by the keys that they honour themselves."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+
+_OPENLLMETRY: Final = "suppress_language_model_instrumentation"
+_ALL: Final = "suppress_instrumentation"
+_OPENINFERENCE: Final = "openinference.instrumentation"
+
+
+def silenced(context: Context) -> Context:
+    """A context in which others make no spans for the call.
+
+    OpenLLMetry honours a key of its own. OpenInference honours only the one that silences every instrumentation, also
+    that of the HTTP client, so that one is set only where OpenInference is imported.
+
+    Args:
+        context: The context of the call.
+
+    Returns:
+        The context.
+    """
+    context = otel_context.set_value(_OPENLLMETRY, value=True, context=context)
+    if _OPENINFERENCE in sys.modules:
+        context = otel_context.set_value(_ALL, value=True, context=context)
+    return context
