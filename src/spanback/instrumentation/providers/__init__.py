@@ -21,6 +21,7 @@ class Client(NamedTuple):
 
 
 CLIENTS: Final[Mapping[str, Client]] = {
+    "groq": Client("spanback.instrumentation.providers.groq", "groq._base_client", "groq"),
     "openai": Client("spanback.instrumentation.providers.openai", "openai._base_client", "openai"),
 }
 """By the name that `instrument(clients=[...])` takes."""

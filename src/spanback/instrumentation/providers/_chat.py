@@ -124,6 +124,10 @@ class ChatChunks:
                 if value:
                     setattr(whole, name, value)
 
+    def usage(self, usage: Any) -> None:
+        """Takes the token counts, where they stand in a place of the provider's own."""
+        self._whole.usage = usage
+
     def response(self) -> Any:
         """The completion so far."""
         self._whole.choices = [self._choices[index] for index in sorted(self._choices)]

@@ -86,8 +86,11 @@ class StainlessAdapter:
 
     def _sort_raw(self, request: Request, raw: Any) -> Received:
         if not request.is_stream:
-            if raw.http_request.headers.get("X-Stainless-Raw-Response") == "true":
+            mode = raw.http_request.headers.get("X-Stainless-Raw-Response")
+            if mode == "true":
                 return Received(response=raw.parse())
+            if mode == "raw":
+                return Received(response=_parsed(raw))
             parsed = raw._parsed_by_type  # noqa: SLF001 - it has no public name that does not read the network
             return Received(pending=parsed, body=raw.http_response, holder=raw)
         # What the app's own parse() will return: the SDK keeps it, so that parsing early makes no second stream.
@@ -113,3 +116,12 @@ class StainlessAdapter:
 
     def _place(self, host: str | None, port: int | None, scheme: str) -> tuple[str, str | None, int | None]:
         return self.provider_of(host or ""), host, (port or _DEFAULT_PORTS.get(scheme)) if host else None
+
+
+def _parsed(raw: Any) -> Any:
+    """The response in a raw one whose body has arrived; what the app's own parse() will return, which may be async."""
+    parsed = raw._parse()  # noqa: SLF001 - what the public parse() calls once the body is read
+    finish = getattr(raw._options, "post_parser", None)  # noqa: SLF001 - as above
+    parsed = finish(parsed) if callable(finish) else parsed
+    raw._parsed_by_type[raw._cast_to] = parsed  # noqa: SLF001 - where parse() looks first
+    return parsed

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from spanback import semconv as sc
-from spanback.instrumentation._adapter import Attributes, Body, Clip, Endpoint, Field, body_reader, response_reader
+from spanback.instrumentation._adapter import Attributes, Body, Clip, Endpoint
 from spanback.instrumentation.providers import _chat, _responses
+from spanback.instrumentation.providers._embeddings import EMBEDDINGS
 from spanback.instrumentation.providers._stainless import StainlessAdapter
 
 _PROVIDERS_BY_HOST: Final = {
@@ -34,15 +35,6 @@ _PROVIDERS_BY_SUFFIX: Final = (
     ("aiplatform.googleapis.com", "gcp.vertex_ai"),
     (".api.openai.com", "openai"),
     (".amazonaws.com", "aws.bedrock"),
-)
-read_embeddings_request: Final = body_reader(
-    Field("dimensions", sc.GEN_AI_EMBEDDINGS_DIMENSION_COUNT, int),
-    Field("encoding_format", sc.GEN_AI_REQUEST_ENCODING_FORMATS, _chat.texts),
-)
-# Embeddings have no id.
-read_embeddings_response: Final = response_reader(
-    Field("model", sc.GEN_AI_RESPONSE_MODEL, str),
-    Field("usage.prompt_tokens", sc.GEN_AI_USAGE_INPUT_TOKENS, int),
 )
 
 
@@ -107,8 +99,6 @@ ADAPTER: Final = StainlessAdapter(
             _chat.read_prompt,
             _chat.read_output,
         ),
-        "post /embeddings": Endpoint(
-            "embeddings", read_embeddings_request, read_embeddings_response, is_inference=False
-        ),
+        "post /embeddings": EMBEDDINGS,
     },
 )
