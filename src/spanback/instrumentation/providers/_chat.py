@@ -55,6 +55,7 @@ def service_tier(tier: Any) -> str | None:
 read_request = body_reader(
     Field("temperature", sc.GEN_AI_REQUEST_TEMPERATURE, float),
     Field("top_p", sc.GEN_AI_REQUEST_TOP_P, float),
+    Field("top_k", sc.GEN_AI_REQUEST_TOP_K, int),
     Field("frequency_penalty", sc.GEN_AI_REQUEST_FREQUENCY_PENALTY, float),
     Field("presence_penalty", sc.GEN_AI_REQUEST_PRESENCE_PENALTY, float),
     Field("max_tokens", sc.GEN_AI_REQUEST_MAX_TOKENS, int),
@@ -140,22 +141,29 @@ class ChatChunks:
             index = 0
         kept = self._choices.get(index)
         if kept is None:
-            kept = self._choices[index] = SimpleNamespace(
-                finish_reason=None, text=[], refusal=[], tool_calls={}, delta=None
-            )
+            kept = self._choices[index] = new_choice()
         kept.finish_reason = getattr(choice, "finish_reason", None) or kept.finish_reason
         if not self._with_content:
             return
         delta = getattr(choice, "delta", None)
         piece = getattr(choice, "text", None) if delta is None else getattr(delta, "content", None)
-        if isinstance(piece, str):
+        if piece and isinstance(piece, str):
             kept.text.append(piece)
-        if getattr(delta, "tool_calls", None) or getattr(delta, "refusal", None):
+            if getattr(delta, "tool_calls", None) or getattr(delta, "refusal", None):
+                _add_rarer(kept, delta)
+        elif delta is not None:
             _add_rarer(kept, delta)
 
 
+def new_choice() -> SimpleNamespace:
+    """A choice of which no chunk has come."""
+    return SimpleNamespace(finish_reason=None, text=[], reasoning=[], refusal=[], tool_calls={}, delta=None)
+
+
 def _add_rarer(kept: SimpleNamespace, delta: Any) -> None:
-    """Takes what stands in few deltas: a piece of a refusal, or of tool calls."""
+    """Takes what stands in few deltas, most of which have no text: a piece of reasoning, of a refusal or of a call."""
+    if reasoning := reasoning_of(delta):
+        kept.reasoning.append(reasoning)
     if text(member(delta, "refusal")):
         kept.refusal.append(member(delta, "refusal"))
     for call in members(delta, "tool_calls"):
@@ -208,11 +216,17 @@ def tool_definitions(body: Body) -> list[ToolDefinition] | None:
     return tools or None
 
 
+def reasoning_of(message: Any) -> str | None:
+    """What a model thought, as the providers name it that tell it beside the answer."""
+    return text(member(message, "reasoning")) or text(member(message, "reasoning_content"))
+
+
 def _folded(choice: Any) -> dict[str, Any]:
     """The message of a choice that `ChatChunks` or the text completions format made."""
     pieces = member(choice, "text")
     calls = member(choice, "tool_calls") or {}
     return {
+        "reasoning": "".join(member(choice, "reasoning") or ()),
         "content": "".join(pieces or ()),
         "refusal": "".join(member(choice, "refusal") or ()),
         "tool_calls": [
@@ -228,6 +242,9 @@ def _parts(message: Any, clip: Clip) -> Iterator[Part]:
         response = clip(content) if isinstance(content, str) else [part_of(one, clip) for one in content or ()]
         yield {"type": "tool_call_response", "id": text(member(message, "tool_call_id")), "response": response}
         return
+    reasoning = reasoning_of(message)
+    if reasoning:
+        yield {"type": "reasoning", "content": clip(reasoning)}
     if text(content):
         yield {"type": "text", "content": clip(content)}
     elif isinstance(content, (list, tuple)):
@@ -258,6 +275,8 @@ def part_of(part: Any, clip: Clip) -> Part:
         image = member(part, "image_url")
         address = image if isinstance(image, str) else member(image, "url")
         return media("image", address, member(part, "file_id"), clip)
+    if kind == "video_url":
+        return media("video", member(member(part, "video_url"), "url"), None, clip)
     if kind == "input_audio":
         audio = member(part, "input_audio")
         data = member(audio, "data")
