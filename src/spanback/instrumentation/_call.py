@@ -120,6 +120,10 @@ class Call:
         self.leave()
         self.end(error=error)
 
+    def enter(self) -> None:
+        """The call's span is the current one again, until the call is left."""
+        self._token = otel_context.attach(self._context)
+
     def leave(self) -> None:
         """The span that was current before the call is so again."""
         otel_context.detach(self._token)

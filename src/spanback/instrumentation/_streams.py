@@ -16,6 +16,7 @@ from spanback._telemetry import TELEMETRY
 from spanback.instrumentation._adapter import Accumulator, Received
 from spanback.instrumentation._begin import Capture
 from spanback.instrumentation._call import ABANDONED, Call, Moment, end_abandoned
+from spanback.instrumentation._steps import watch_steps
 
 _CLOSES: Final = ("close", "aclose")
 _MOST_CHUNKS: Final = 16
@@ -27,13 +28,16 @@ def watch(call: Call, received: Received, result: Any = None) -> Any:
     """Lets a stream, or a body that the app has yet to read, end its call.
 
     A stream that is an object stays the object that it is: only the iterator inside it is replaced, and until the call
-    has ended the `close` of its body. A stream that is nothing but a generator is replaced by a generator.
+    has ended the `close` of its body. One that makes its chunks itself is watched as it does. A stream that is nothing
+    but a generator is replaced by a generator.
 
     Returns:
         What the app gets: the result, or the generator in its place.
     """
     watched = _begin_watch(call, received)
-    if received.stream is not None:
+    if received.slot == "__next__":
+        watch_steps(received.stream, watched)
+    elif received.stream is not None:
         inner = received.stream if not received.slot else getattr(received.stream, received.slot)
         watched.inner = inner
         is_async = hasattr(inner, "__anext__")
@@ -58,7 +62,7 @@ def read_late(start: Callable[[], Call | Capture | None], inner: Any) -> Any:
 
 
 def _begin_watch(call: Call, received: Received) -> Watch:
-    make = call.request.endpoint.accumulator
+    make = received.accumulator or call.request.endpoint.accumulator
     TELEMETRY.before_flush.add(end_abandoned)
     if not _at_exit:
         _at_exit.append(atexit.register(end_abandoned))  # now, so that it runs before what a provider has registered
@@ -240,10 +244,22 @@ def _in_place_of(inner: Iterator[Any], watched: Watch) -> Iterator[Any]:
 
 async def _async_in_place_of(inner: AsyncIterator[Any], watched: Watch) -> AsyncIterator[Any]:
     try:
-        async for chunk in _async_chunks(inner, watched):
+        async for chunk in _async_chunks(_async_entered(inner, watched.call), watched):
             yield chunk
     finally:
         await _async_close(inner)
+
+
+async def _async_entered(inner: AsyncIterator[Any], call: Call) -> AsyncIterator[Any]:
+    """The chunks, the first of them fetched inside the call: some clients make the request only then."""
+    call.enter()
+    try:
+        first = await anext(inner, _NOTHING)
+    finally:
+        call.leave()
+    if first is not _NOTHING:
+        async for chunk in _async_chain(first, inner):
+            yield chunk
 
 
 def _chunks_late(start: Callable[[], Call | Capture | None], inner: Iterator[Any]) -> Iterator[Any]:
