@@ -119,7 +119,8 @@ class Target(NamedTuple):
     """A function to wrap.
 
     Attributes:
-        module: Full name of its module. Where that is not imported with the client, it is wrapped once it is.
+        module: Full name of its module, or the names that it has in different releases, newest first. Where it is not
+            imported with the client, it is wrapped once it is.
         path: Its path inside the module.
         is_async: Whether it is a coroutine function, or returns an awaitable.
         is_late: Tells from the keyword arguments whether what it returns is a generator that makes the call only when
@@ -128,7 +129,7 @@ class Target(NamedTuple):
             instrumentations may put a function of their own on a subclass. It is wrapped only where that has happened.
     """
 
-    module: str
+    module: str | tuple[str, ...]
     path: str
     is_async: bool
     is_late: Callable[[Mapping[str, Any]], bool] | None = None

@@ -33,7 +33,7 @@ _INSTRUMENTATIONS: Final = (
     "opentelemetry.semconv_ai",
     "opentelemetry.util.genai",
 )
-_CLIENTS_THAT_TRACE_THEMSELVES: Final = ("anthropic", "mistralai.client")
+_CLIENTS_THAT_TRACE_THEMSELVES: Final = ("anthropic", "mistralai.extra.observability")
 _SET_GLOBAL: Final = "_set_tracer_provider"
 _OPENINFERENCE_OUTPUT: Final = "output.value"
 _ID_IN_OUTPUT: Final = re.compile(r'\s*\{\s*"id"\s*:\s*"([^"\\]{1,256})"')

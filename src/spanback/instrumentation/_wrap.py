@@ -78,7 +78,8 @@ class Wrapping:
         self._clients = frozenset(clients) & frozenset(CLIENTS)
         self._give_back()
         for client in sorted(self._clients):
-            self._once_imported(client, CLIENTS[client].module, functools.partial(self._patch_client, client))
+            for module in _either(CLIENTS[client].module):
+                self._once_imported(client, module, functools.partial(self._patch_client, client))
 
     def remove(self) -> None:
         """Puts back the very function objects that were there.
@@ -101,7 +102,7 @@ class Wrapping:
                 continue
             for target in _adapter_of(name).targets:
                 state, detail = self._state_of(name, target)
-                lines.append(TargetStatus(name, f"{target.module}.{target.path}", state, installed, detail))
+                lines.append(TargetStatus(name, f"{_module_of(target)}.{target.path}", state, installed, detail))
         return lines
 
     def _state_of(self, client: str, target: Target) -> tuple[State, str | None]:
@@ -139,16 +140,17 @@ class Wrapping:
     def _patch_client(self, client: str) -> None:
         adapter = _adapter_of(client)
         for target in adapter.targets:
-            if _is_missing(target.module):
+            modules = [module for module in _either(target.module) if not _is_missing(module)]
+            if not modules:
                 self._missing.add(target)
-            else:
-                self._once_imported(client, target.module, functools.partial(self._patch_target, adapter, target))
+            for module in modules:
+                self._once_imported(client, module, functools.partial(self._patch_target, adapter, target, module))
 
-    def _patch_target(self, adapter: Adapter, target: Target) -> None:
+    def _patch_target(self, adapter: Adapter, target: Target, module: str) -> None:
         if any(patch.target == target for patch in self._patches):
             return
         try:
-            owner, name, original = wrapt.resolve_path(sys.modules[target.module], target.path)
+            owner, name, original = wrapt.resolve_path(sys.modules[module], target.path)
         except AttributeError:
             self._missing.add(target)
             return
@@ -350,10 +352,28 @@ def _subclasses(cls: type) -> Iterator[type]:
         yield from _subclasses(one)
 
 
+def _either(module: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The names that a module has in the releases of a client."""
+    return (module,) if isinstance(module, str) else module
+
+
+def _module_of(target: Target) -> str:
+    """The module of a target in the release that is imported; in the newest where that cannot be told."""
+    names = _either(target.module)
+    return next((name for name in names if not _is_missing(name)), names[0])
+
+
 def _is_missing(module: str) -> bool:
     """Whether a client that is imported lacks a module. Nothing is imported to find out."""
     parent = module.rpartition(".")[0]
-    return module not in sys.modules and parent in sys.modules and find_spec(module) is None
+    if module in sys.modules or not parent:
+        return False
+    if parent in sys.modules:
+        return not hasattr(sys.modules[parent], "__path__") or find_spec(module) is None
+    if parent.rpartition(".")[0] not in sys.modules:
+        return False
+    spec = find_spec(parent)
+    return spec is None or spec.submodule_search_locations is None
 
 
 def _adapter_of(client: str) -> Adapter:

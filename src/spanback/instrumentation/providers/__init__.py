@@ -11,12 +11,12 @@ class Client(NamedTuple):
 
     Attributes:
         adapter: The module that holds its `ADAPTER`.
-        module: The client's module whose import says that the app uses it.
+        module: The client's module whose import says that the app uses it, or its names in different releases.
         distribution: The name it is installed by.
     """
 
     adapter: str
-    module: str
+    module: str | tuple[str, ...]
     distribution: str
 
 
