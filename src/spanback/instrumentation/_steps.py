@@ -1,0 +1,107 @@
+"""Streams that make their chunks in `__next__` itself: the method of their class is watched, and tells of theirs alone.
+
+The objects stay what they are. Whether a stream is watched stands in its own dict, so that all others of the class pay
+one look-up a chunk.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from threading import Lock
+from time import perf_counter
+from typing import Any, Final
+
+from spanback._never_raise import never_raise
+from spanback._spanref import attach
+
+_STEPS: Final = {"__next__": StopIteration, "__anext__": StopAsyncIteration}
+_patched: Final[dict[tuple[type, str], tuple[Any, Any]]] = {}
+_lock: Final = Lock()
+
+
+def watch_steps(stream: Any, watched: Any) -> None:
+    """Has the steps of a stream end its call.
+
+    Args:
+        stream: An iterator or async iterator, or both, of a class written in Python.
+        watched: The watch of the stream.
+    """
+    for name in _STEPS:
+        owner = next((one for one in type(stream).__mro__ if name in vars(one)), None)
+        if owner is not None:
+            with _lock:
+                if (owner, name) not in _patched:
+                    _patch(owner, name)
+            object.__getattribute__(stream, "__dict__")[_key(owner, name)] = watched
+
+
+def give_back_steps() -> None:
+    """Puts the methods back that were there."""
+    with _lock:
+        for (owner, name), (original, wrapper) in _patched.items():
+            if vars(owner).get(name) is wrapper:
+                setattr(owner, name, original)
+        _patched.clear()
+
+
+def _patch(owner: type, name: str) -> None:
+    original = vars(owner)[name]
+    make = _async_step if name == "__anext__" else _step
+    wrapper = functools.wraps(original)(make(original, _key(owner, name)))
+    setattr(owner, name, wrapper)
+    _patched[owner, name] = (original, wrapper)
+
+
+def _key(owner: type, name: str) -> str:
+    """Where a stream keeps its watch: for one method only, since that of a subclass may call that of its base."""
+    return f"_spanback{name}{id(owner)}"
+
+
+def _take(watched: Any, chunk: Any) -> None:
+    """Notes a chunk that the app is about to get."""
+    watched.chunks.append(chunk)
+    if watched.times_s is not None:
+        watched.times_s.append(perf_counter())
+    if watched.needs_handles:
+        attach(chunk, watched.call.handle)
+    if len(watched.chunks) >= watched.room:
+        watched.fold()
+
+
+def _step(original: Callable[[Any], Any], key: str) -> Callable[[Any], Any]:
+    def step(stream: Any) -> Any:
+        watched = stream.__dict__.get(key)
+        if watched is None:
+            return original(stream)
+        try:
+            chunk = original(stream)
+        except BaseException as error:
+            _finish(stream, key, watched, error)
+            raise
+        never_raise(_take, watched, chunk)
+        return chunk
+
+    return step
+
+
+def _async_step(original: Callable[[Any], Any], key: str) -> Callable[[Any], Any]:
+    async def step(stream: Any) -> Any:
+        watched = stream.__dict__.get(key)
+        if watched is None:
+            return await original(stream)
+        try:
+            chunk = await original(stream)
+        except BaseException as error:
+            _finish(stream, key, watched, error)
+            raise
+        never_raise(_take, watched, chunk)
+        return chunk
+
+    return step
+
+
+def _finish(stream: Any, key: str, watched: Any, error: BaseException) -> None:
+    """The stream is over, or has broken."""
+    stream.__dict__.pop(key, None)
+    watched.end(None if isinstance(error, tuple(_STEPS.values())) else error)

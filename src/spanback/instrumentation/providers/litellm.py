@@ -1,0 +1,220 @@
+"""LiteLLM, whatever the provider behind it and whichever client it takes to reach it.
+
+Each public function is a wrapper of LiteLLM's own around the function that does the work. An app that has imported it
+holds that wrapper, so what is wrapped is the variable inside through which all of them go. An answer from LiteLLM's
+cache does not come that far: no model was called, and its id is that of the call that was.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from spanback import semconv as sc
+from spanback.instrumentation._adapter import Accumulator, Attributes, Endpoint, Received, Request, Target, member, text
+from spanback.instrumentation.providers import _chat, _embeddings, _responses
+
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_PROVIDERS: Final = {
+    "anthropic_text": "anthropic",
+    "azure": "azure.ai.openai",
+    "azure_ai": "azure.ai.inference",
+    "azure_text": "azure.ai.openai",
+    "bedrock": "aws.bedrock",
+    "bedrock_converse": "aws.bedrock",
+    "bedrock_mantle": "aws.bedrock",
+    "codestral": "mistral_ai",
+    "cohere_chat": "cohere",
+    "custom_openai": "openai",
+    "gemini": "gcp.gemini",
+    "mistral": "mistral_ai",
+    "moonshot": "moonshot_ai",
+    "ollama_chat": "ollama",
+    "openai_like": "openai",
+    "text-completion-codestral": "mistral_ai",
+    "text-completion-openai": "openai",
+    "watsonx": "ibm.watsonx.ai",
+    "watsonx_text": "ibm.watsonx.ai",
+    "xai": "x_ai",
+}
+"""LiteLLM's names of providers that the conventions name otherwise."""
+_VERTEX: Final = "vertex_ai"
+_COUNTS: Final = ("prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details")
+
+
+def read_usage(usage: Any) -> Attributes:
+    """Token counts that the chat completions format does not have. LiteLLM writes 0 where the provider gave none."""
+    details = member(usage, "prompt_tokens_details")
+    written = member(details, "cache_creation_tokens") or member(usage, "cache_creation_input_tokens")
+    return {sc.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS: written} if type(written) is int else {}
+
+
+def read_response(response: Any) -> Attributes:
+    """Attributes of a chat or text completion."""
+    attributes = {**_chat.read_response(response), **read_usage(member(response, "usage"))}
+    return _without_filled_in(attributes)
+
+
+def read_embeddings(response: Any) -> Attributes:
+    """Attributes of embeddings."""
+    return _without_filled_in(_embeddings.read_response(response))
+
+
+def _without_filled_in(attributes: Attributes) -> Attributes:
+    """Without a usage of nothing at all: that is what LiteLLM writes where the provider has sent none."""
+    counts = [name for name in attributes if name.startswith("gen_ai.usage.")]
+    if not any(attributes[name] for name in counts):
+        for name in counts:
+            del attributes[name]
+    return attributes
+
+
+class LiteLLMChunks(_chat.ChatChunks):
+    """Folds the chunks of a completion. LiteLLM takes the usage out of them, but keeps them as they came, too."""
+
+    def __init__(self, kept: Sequence[Any], with_content: bool) -> None:
+        super().__init__(with_content)
+        self._kept = kept
+
+    def response(self) -> Any:
+        """The completion so far, with the token counts that the provider sent. LiteLLM's own estimates are none."""
+        found: dict[str, Any] = {}
+        for chunk in self._kept:
+            usage = getattr(chunk, "usage", None)
+            found.update({name: value for name in _COUNTS if (value := member(usage, name))})
+        self.usage(SimpleNamespace(**{**dict.fromkeys(_COUNTS), **found}) if found else None)
+        return super().response()
+
+
+class LiteLLMEvents(_responses.ResponseEvents):
+    """Folds the events of a response. Their types are those of the API, but members of an enum."""
+
+    def add(self, chunks: list[Any]) -> None:
+        """Takes the next events."""
+        super().add([_plain(event) for event in chunks])
+
+
+def _plain(event: Any) -> Any:
+    kind = getattr(event, "type", None)
+    if type(kind) is str:
+        return event
+    fields = {name: getattr(event, name, None) for name in ("response", "item", "delta", "code")}
+    return SimpleNamespace(type=text(kind), **fields)
+
+
+_CHAT: Final = Endpoint(
+    "chat",
+    _chat.read_request,
+    read_response,
+    _chat.ChatChunks,
+    _chat.read_input,
+    _chat.read_output,
+    encloses=True,
+)
+_TEXT: Final = replace(_CHAT, operation="text_completion", read_input=_chat.read_prompt)
+_EMBEDDINGS: Final = replace(_embeddings.EMBEDDINGS, read_response=read_embeddings, encloses=True)
+_RESPONSES: Final = Endpoint(
+    "chat",
+    _responses.read_request,
+    _responses.read_response,
+    LiteLLMEvents,
+    _responses.read_input,
+    _responses.read_output,
+    _responses.read_dimensions,
+    has_chunk_ids=False,
+    encloses=True,
+)
+_FIRST_ARGUMENTS: Final = (
+    (_CHAT, ("model", "messages")),
+    (_TEXT, ("prompt", "model")),
+    (_EMBEDDINGS, ("model", "input")),
+    (_RESPONSES, ("input", "model")),
+)
+"""What apps pass by position."""
+
+
+def _targets(module: str, endpoint: Endpoint, *names: str) -> list[Target]:
+    return [
+        Target(module, name, is_async=name.startswith("a"), endpoint=endpoint, closure="original_function")
+        for name in names
+    ]
+
+
+class LiteLLMAdapter:
+    """LiteLLM's public functions."""
+
+    client: Final = "litellm"
+    traces_itself: Callable[[Any], bool] | None = None
+    targets: Sequence[Target] = (
+        *_targets("litellm.main", _CHAT, "completion", "acompletion"),
+        *_targets("litellm.main", _TEXT, "text_completion", "atext_completion"),
+        *_targets("litellm.main", _EMBEDDINGS, "embedding", "aembedding"),
+        *_targets("litellm.responses.main", _RESPONSES, "responses", "aresponses"),
+    )
+
+    def find_endpoint(self, _args: Sequence[Any], _kwargs: Mapping[str, Any]) -> Endpoint | None:
+        """None: each function has its endpoint."""
+        return None
+
+    def read(self, endpoint: Endpoint, _instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request:
+        """The arguments as the app gave them."""
+        body = kwargs
+        if args:
+            names = next(names for known, names in _FIRST_ARGUMENTS if known is endpoint)
+            body = {**dict(zip(names, args, strict=False)), **kwargs}
+        provider, model = routed(text(body.get("model")), text(body.get("custom_llm_provider")))
+        host, port = _place(text(body.get("api_base")) or text(body.get("base_url")))
+        return Request(endpoint, provider, model, body, bool(body.get("stream")), host, port)
+
+    def sort(self, _request: Request, result: Any) -> Received | None:
+        """Streams make their chunks in a method of their own; some providers' are nothing but generators."""
+        if not (hasattr(result, "__next__") or hasattr(result, "__anext__")):
+            return None
+        if inspect.isgenerator(result) or inspect.isasyncgen(result):
+            return Received(stream=result)
+        return Received(stream=result, slot="__next__", holder=result, accumulator=_accumulator_of(result))
+
+
+def _accumulator_of(stream: Any) -> Callable[[bool], Accumulator] | None:
+    """What folds the chunks of a completion; it gets the list that LiteLLM keeps, and not the stream."""
+    for one in (stream, getattr(stream, "completion_stream", None)):
+        kept = getattr(one, "chunks", None)
+        if isinstance(kept, list):
+            return lambda with_content: LiteLLMChunks(kept, with_content)
+    return None
+
+
+def routed(model: str | None, given: str | None) -> tuple[str, str | None]:
+    """Where LiteLLM sends a call, told as LiteLLM does: an argument, the model's prefix, or its table of models.
+
+    Args:
+        model: The model's name, which may begin with a provider's.
+        given: The provider that the app names itself.
+
+    Returns:
+        The provider by its name in the conventions, and the model by the provider's name for it.
+    """
+    litellm = vars(sys.modules.get("litellm", sys))
+    head, slash, rest = (model or "").partition("/")
+    if slash and (head == given or (given is None and head in (litellm.get("provider_list") or ()))):
+        given, model = head, rest
+    if given is None:
+        given = text(member((litellm.get("model_cost") or {}).get(model), "litellm_provider")) or "openai"
+    known = _PROVIDERS.get(given) or ("gcp.vertex_ai" if given.startswith(_VERTEX) else given)
+    return known, model or None
+
+
+def _place(address: str | None) -> tuple[str | None, int | None]:
+    """Host and port, where the app says where to send the call."""
+    if address is None:
+        return None, None
+    parts = urlsplit(address)
+    return parts.hostname, (parts.port or _DEFAULT_PORTS.get(parts.scheme)) if parts.hostname else None
+
+
+ADAPTER: Final = LiteLLMAdapter()
