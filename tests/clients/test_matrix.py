@@ -22,7 +22,7 @@ from tests.clients.cases import MODEL_ERROR, ClientCase, Style
 from tests.clients.wire import WireServer
 from tests.conftest import Memory
 
-MODULES = ("anthropic", "groq",)
+MODULES = ("anthropic", "groq", "ollama", "together")
 """The files of this folder that hold a `CASE`."""
 
 MODEL = "model-1"

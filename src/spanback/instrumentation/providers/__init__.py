@@ -22,6 +22,8 @@ class Client(NamedTuple):
 
 CLIENTS: Final[Mapping[str, Client]] = {
     "groq": Client("spanback.instrumentation.providers.groq", "groq._base_client", "groq"),
+    "ollama": Client("spanback.instrumentation.providers.ollama", "ollama._client", "ollama"),
     "openai": Client("spanback.instrumentation.providers.openai", "openai._base_client", "openai"),
+    "together": Client("spanback.instrumentation.providers.together", "together", "together"),
 }
 """By the name that `instrument(clients=[...])` takes."""
