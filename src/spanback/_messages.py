@@ -36,6 +36,23 @@ class ToolCallResponsePart(TypedDict):
     response: Any
 
 
+class ServerToolCallPart(TypedDict):
+    """A tool that the provider runs itself; inside, its own type and what the provider says."""
+
+    type: Literal["server_tool_call"]
+    id: str | None
+    name: str
+    server_tool_call: Any
+
+
+class ServerToolCallResponsePart(TypedDict):
+    """What a tool that the provider runs itself answered; inside, its own type."""
+
+    type: Literal["server_tool_call_response"]
+    id: str | None
+    server_tool_call_response: Any
+
+
 class BlobPart(TypedDict):
     """Media sent inline; its base64 content is never kept, only how long it was."""
 
@@ -68,7 +85,18 @@ class GenericPart(TypedDict, total=False):
     content: Any
 
 
-Part = Union[TextPart, ReasoningPart, ToolCallPart, ToolCallResponsePart, BlobPart, FilePart, UriPart, GenericPart]  # noqa: UP007 - evaluated at run time, where Python 3.10 joins no TypedDicts by `|`
+Part = Union[  # noqa: UP007 - evaluated at run time, where Python 3.10 joins no TypedDicts by `|`
+    TextPart,
+    ReasoningPart,
+    ToolCallPart,
+    ToolCallResponsePart,
+    ServerToolCallPart,
+    ServerToolCallResponsePart,
+    BlobPart,
+    FilePart,
+    UriPart,
+    GenericPart,
+]
 
 
 class _Named(TypedDict, total=False):

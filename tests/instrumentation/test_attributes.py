@@ -53,7 +53,7 @@ REQUESTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("chat", {"frequency_penalty": -2}, {"gen_ai.request.frequency_penalty": -2.0}),
     ("chat", {"presence_penalty": 0.25}, {"gen_ai.request.presence_penalty": 0.25}),
     ("chat", {"max_tokens": 100}, {"gen_ai.request.max_tokens": 100}),
-    ("chat", {"extra_body": {"max_completion_tokens": 50}}, {}),
+    ("chat", {"extra_body": {"max_completion_tokens": 50}}, {"gen_ai.request.max_tokens": 50}),
     ("chat", {"seed": 7}, {"gen_ai.request.seed": 7}),
     ("chat", {"n": 1}, {}),
     ("chat", {"service_tier": "auto"}, {}),

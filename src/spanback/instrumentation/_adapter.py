@@ -65,6 +65,7 @@ class Endpoint:
         encloses: Whether the calls that other clients make inside belong to this one, and have no span of their own.
         identify: Gives `gen_ai.response.id` and `gen_ai.response.model` of a response or of one chunk; None for what
             it does not bear.
+        silence: Keeps the client from making a span of its own for one call, given the arguments of the call.
     """
 
     operation: str
@@ -79,6 +80,7 @@ class Endpoint:
     is_inference: bool = True
     encloses: bool = False
     identify: Callable[[Any], tuple[str | None, str | None]] = identity
+    silence: Callable[[Sequence[Any], Mapping[str, Any]], None] | None = None
 
 
 class Request(NamedTuple):

@@ -62,6 +62,8 @@ def begin(
         if endpoint.encloses:
             current = otel_context.set_value(WITHIN, _ALL_CLIENTS, current)
     else:
+        if endpoint.silence is not None:
+            endpoint.silence(args, kwargs)
         current = otel_context.set_value(WITHIN, _within(adapter, endpoint), silenced(current))
     call = _open(request, tracer, current, time_ns())
     if call.handle[0]:

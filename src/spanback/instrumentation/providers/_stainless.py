@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import iscoroutine
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,6 +29,7 @@ class StainlessAdapter:
         provider_of: The provider's name for a host name.
         find_by_prefix: Finds endpoints whose path holds an id, by method and path.
         traces_itself: Tells whether a client object makes spans of its own.
+        provider_of_client: The provider's name where the kind of client tells it, whatever the host; else None.
     """
 
     client: str
@@ -35,6 +37,7 @@ class StainlessAdapter:
     provider_of: Callable[[str], str]
     find_by_prefix: Callable[[str, str], Endpoint | None] = lambda _method, _path: None
     traces_itself: Callable[[Any], bool] | None = None
+    provider_of_client: Callable[[Any], str | None] = lambda _client: None
     _addresses: dict[int, tuple[Any, str, str | None, int | None]] = field(default_factory=dict, repr=False)
 
     @property
@@ -66,10 +69,12 @@ class StainlessAdapter:
         body, url = options.json_data, options.url
         if type(body) is not dict:
             body = _EMPTY if endpoint.is_inference else {"url": url}
+        if options.extra_json and body is not _EMPTY:
+            body = {**body, **options.extra_json}  # as the client merges them when it sends
         base = instance._base_url  # noqa: SLF001 - the public property builds anew what is only compared here
         known = self._addresses.get(id(base))
         if known is None or known[0] is not base or "://" in url:
-            known = self._address(base, url)
+            known = self._address(base, url, self.provider_of_client(instance))
         model = body.get("model")
         if type(model) is not str or not model or not model.isascii():
             model = text(model)
@@ -80,16 +85,15 @@ class StainlessAdapter:
         own = getattr(result, "__dict__", _EMPTY)
         if "_parsed_by_type" in own:
             return self._sort_raw(request, result)
-        if "_iterator" in own:
+        # Some clients make it only when the stream is first read, by a descriptor of the class.
+        if "_iterator" in own or (request.is_stream and hasattr(type(result), "_iterator")):
             return Received(stream=result, slot="_iterator", body=own.get("response"))
         return None
 
     def _sort_raw(self, request: Request, raw: Any) -> Received:
         if not request.is_stream:
             mode = raw.http_request.headers.get("X-Stainless-Raw-Response")
-            if mode == "true":
-                return Received(response=raw.parse())
-            if mode == "raw":
+            if mode in {"true", "raw"}:
                 return Received(response=_parsed(raw))
             parsed = raw._parsed_by_type  # noqa: SLF001 - it has no public name that does not read the network
             return Received(pending=parsed, body=raw.http_response, holder=raw)
@@ -101,27 +105,40 @@ class StainlessAdapter:
     def _paths(self, method: str) -> list[str]:
         return [path for known, _, path in (key.partition(" ") for key in self.endpoints) if known == method]
 
-    def _address(self, base: Any, url: str) -> tuple[Any, str, str | None, int | None]:
+    def _address(self, base: Any, url: str, provider: str | None) -> tuple[Any, str, str | None, int | None]:
         """Provider, host and port of a call, remembered by the identity of the client's base URL.
 
         A whole URL takes the place of the base URL, and is not remembered.
         """
         if "://" in url:
             whole = urlsplit(url)
-            return (None, *self._place(whole.hostname, whole.port, whole.scheme))
+            return (None, *self._place(whole.hostname, whole.port, whole.scheme, provider))
         if len(self._addresses) >= _MOST_ADDRESSES:
             self._addresses.clear()
-        found = self._addresses[id(base)] = (base, *self._place(text(base.host), base.port, base.scheme))
+        found = self._addresses[id(base)] = (
+            base,
+            *self._place(text(base.host), base.port, base.scheme, provider),
+        )
         return found
 
-    def _place(self, host: str | None, port: int | None, scheme: str) -> tuple[str, str | None, int | None]:
-        return self.provider_of(host or ""), host, (port or _DEFAULT_PORTS.get(scheme)) if host else None
+    def _place(
+        self, host: str | None, port: int | None, scheme: str, provider: str | None
+    ) -> tuple[str, str | None, int | None]:
+        port = (port or _DEFAULT_PORTS.get(scheme)) if host else None
+        return provider or self.provider_of(host or ""), host, port
 
 
 def _parsed(raw: Any) -> Any:
-    """The response in a raw one whose body has arrived; what the app's own parse() will return, which may be async."""
-    parsed = raw._parse()  # noqa: SLF001 - what the public parse() calls once the body is read
-    finish = getattr(raw._options, "post_parser", None)  # noqa: SLF001 - as above
-    parsed = finish(parsed) if callable(finish) else parsed
-    raw._parsed_by_type[raw._cast_to] = parsed  # noqa: SLF001 - where parse() looks first
-    return parsed
+    """The response in a raw one whose body has arrived: the one that the app's own parse() will return.
+
+    The parse() of an async one is a coroutine that has nothing to wait for. None where there is no such response.
+    """
+    parsed = raw.parse()
+    if not iscoroutine(parsed):
+        return parsed
+    try:
+        parsed.send(None)
+    except StopIteration as done:
+        return done.value
+    parsed.close()
+    return None
