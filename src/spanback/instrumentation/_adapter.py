@@ -47,6 +47,11 @@ def identity(thing: Any) -> tuple[str | None, str | None]:
     return text(member(whole, "id")), text(member(whole, "model"))
 
 
+def class_of(error: BaseException) -> str:
+    """`error.type` of what a client raises: the name of its class, which most clients choose by status."""
+    return type(error).__qualname__
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One operation of a provider's API.
@@ -63,6 +68,7 @@ class Endpoint:
         has_chunk_ids: Whether each chunk of a stream bears the response's id, so that it needs no handle of its own.
         is_inference: Whether the call generates content; embeddings and fetches do not.
         encloses: Whether the calls that other clients make inside belong to this one, and have no span of their own.
+        name_error: Gives `error.type` of what the client raised.
         identify: Gives `gen_ai.response.id` and `gen_ai.response.model` of a response or of one chunk; None for what
             it does not bear.
         silence: Keeps the client from making a span of its own for one call, given the arguments of the call.
@@ -79,6 +85,7 @@ class Endpoint:
     has_chunk_ids: bool = True
     is_inference: bool = True
     encloses: bool = False
+    name_error: Callable[[BaseException], str] = class_of
     identify: Callable[[Any], tuple[str | None, str | None]] = identity
     silence: Callable[[Sequence[Any], Mapping[str, Any]], None] | None = None
 
@@ -107,6 +114,9 @@ class Received(NamedTuple):
         pending: A dict that the app's parsing fills with the whole response, later or never.
         body: The object whose `close` or `aclose` closes the body of a stream or of a pending response.
         holder: The object whose `close` says that the app is done with a pending response.
+        subscribe: In the place of listening to body and holder: takes the watch of a pending response, whose
+            `end(error)`, `leave()` or `abandon()` it has called once the app has read the response, or will not.
+        known_as: An id by which the app may name the call, besides the response's own: dicts can carry no handle.
     """
 
     response: Any = None
@@ -115,6 +125,8 @@ class Received(NamedTuple):
     pending: Mapping[Any, Any] | None = None
     body: Any = None
     holder: Any = None
+    subscribe: Callable[[Any], None] | None = None
+    known_as: str | None = None
 
 
 class Target(NamedTuple):

@@ -201,7 +201,7 @@ class Call:
             if self.has_content:
                 self._read_content(self.request.endpoint.read_output, response)
         if error is not None:
-            attributes[sc.ERROR_TYPE] = type(error).__qualname__
+            attributes[sc.ERROR_TYPE] = self.request.endpoint.name_error(error)
         if self._content and self.settings.content in SPAN_MODES:
             attributes.update((name, sendable(to_json(value))) for name, value in self._content.items())
         return attributes if None not in attributes.values() else _without_none(attributes)

@@ -46,6 +46,9 @@ def watch(call: Call, received: Received, result: Any = None) -> Any:
             setattr(received.stream, received.slot, proxy(inner, watched))
         else:
             result = (_async_in_place_of if is_async else _in_place_of)(inner, watched)
+    if received.subscribe is not None:
+        received.subscribe(watched)
+        return result
     watched.listen(received.body, watched.close)
     watched.listen(received.holder, watched.leave)
     return result

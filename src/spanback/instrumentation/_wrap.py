@@ -338,8 +338,9 @@ def _end_or_watch(adapter: Adapter, call: Call | Capture, result: Any) -> Any:
         call.end(result)
         attach(result, call.handle)
         return result
+    call.index(received.known_as, None)
     if received.stream is not None or received.pending is not None:
-        call.mark(result, received.stream)
+        call.mark(result, received.stream, received.holder)
         return watch(call, received, result)
     call.end(received.response)
     call.mark(result, received.response)
