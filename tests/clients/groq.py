@@ -6,6 +6,7 @@ from typing import Any
 
 import groq
 
+from tests.clients import stainless
 from tests.clients.cases import ClientCase, Style
 from tests.clients.wire import WireAnswer, WireRequest, WireServer, as_json, as_sse
 
@@ -81,9 +82,7 @@ def chunks(head: dict[str, Any], model: str) -> list[dict[str, Any]]:
     return all_of_it[:2] if model == "cut-stream" else all_of_it
 
 
-def create(client: Any, model: str, **more: Any) -> Any:
-    """A chat completion."""
-    return client.chat.completions.create(model=model, messages=MESSAGES, temperature=0.5, max_tokens=50, **more)
+GIVEN: dict[str, Any] = {"messages": MESSAGES, "temperature": 0.5, "max_tokens": 50}
 
 
 REQUEST = {
@@ -120,18 +119,29 @@ def styles(is_async: bool) -> list[Style]:
         given = {"span_name": "chat model-1", "attributes": CHAT, "content": CONTENT, "odd": UNARY, **more}
         return Style(name + suffix, call, is_async=is_async, **given)
 
-    def raw(client: Any, model: str) -> Any:
-        resource = client.chat.completions.with_raw_response
-        return resource.create(model=model, messages=MESSAGES, temperature=0.5, max_tokens=50)
+    def create(client: Any, model: str, **more: Any) -> Any:
+        return client.chat.completions.create(model=model, **GIVEN, **more)
 
+    def raw(client: Any, model: str, **more: Any) -> Any:
+        return client.chat.completions.with_raw_response.create(model=model, **GIVEN, **more)
+
+    def streaming(client: Any, model: str, **more: Any) -> Any:
+        return client.chat.completions.with_streaming_response.create(model=model, **GIVEN, **more)
+
+    def streamed(call: Any) -> Any:
+        return lambda client, model: call(client, model, stream=True)
+
+    many = {"is_stream": True, "odd": STREAMED}
     return [
         style("chat.completions.create", create),
-        style("chat.completions.create raw", raw, reads=lambda got: got.parse()),
+        style("chat.completions.create raw", raw, reads=stainless.parsed),
+        style("chat.completions.create streaming response", streaming, reads=stainless.parsed_within),
+        style("chat.completions.create streamed", streamed(create), **many),
+        style("chat.completions.create raw streamed", stainless.stream_in(streamed(raw), is_async), **many),
         style(
-            "chat.completions.create streamed",
-            lambda client, model: create(client, model, stream=True),
-            is_stream=True,
-            odd=STREAMED,
+            "chat.completions.create streaming response streamed",
+            stainless.stream_within(streamed(streaming), is_async),
+            **many,
         ),
         style(
             "embeddings.create",
