@@ -7,11 +7,16 @@ put on the app's provider only once a package that makes such spans is imported.
 
 from __future__ import annotations
 
+import inspect
 import re
+import sys
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from contextvars import ContextVar
+from typing import Any, Final, NamedTuple
 
 from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from spanback import semconv as sc
@@ -38,6 +43,11 @@ OPENINFERENCE_KIND: Final = "openinference.span.kind"
 OPENINFERENCE_CALLS: Final = frozenset({"LLM", "EMBEDDING"})
 _OPENLLMETRY_TYPE: Final = "llm.request.type"
 _DEEPEST_CHAIN: Final = 32
+_DEEPEST_STACK: Final = 40
+_UNSEEN: Final = ("langfuse.openai", "opentelemetry.instrumentation.openai.v1.responses_wrappers")
+"""Modules of peers whose span is not the current one around the call, or is made only after it."""
+
+_latest: Final[ContextVar[Span | None]] = ContextVar("spanback-latest", default=None)
 
 
 def peer_of(span: Span, *, is_inside: bool = False) -> str | None:
@@ -87,6 +97,54 @@ def peer_in(function: Any) -> str | None:
         module = getattr(one, "__globals__", {}).get("__name__")
         if isinstance(module, str) and _PEERS.match(module) is not None:
             return module
+    return None
+
+
+class Around(NamedTuple):
+    """Somebody else's span for a call that is about to be made; None where it is made only after the call."""
+
+    peer: str
+    span: Span | None
+
+
+def around(context: Context, *, with_unseen: bool) -> Around | None:
+    """Whether somebody else already traces the call that is about to be made.
+
+    Args:
+        context: The current context.
+        with_unseen: Whether to look also for peers whose span is not the current one.
+
+    Returns:
+        Who it is and the span, or None. Never raises.
+    """
+    if context:
+        span = trace.get_current_span(context)
+        peer = peer_of(span)
+        if peer is not None:
+            return Around(peer, span)
+    module = _unseen_peer() if with_unseen else None
+    if module is None:
+        return None
+    noted = _latest.get()
+    return Around(module, noted if noted is not None and noted.is_recording() else None)
+
+
+def note(span: Span) -> None:
+    """Remembers a model call that somebody else has just begun, in the context of the caller."""
+    _latest.set(span)
+
+
+def _unseen_peer() -> str | None:
+    """The module of a peer that is calling the client right now; its frame is on the stack."""
+    modules = {name for name in _UNSEEN if name in sys.modules}
+    frame = inspect.currentframe() if modules else None
+    for _ in range(_DEEPEST_STACK):
+        if frame is None:
+            return None
+        module = frame.f_globals.get("__name__")
+        if module in modules:
+            return module
+        frame = frame.f_back
     return None
 
 

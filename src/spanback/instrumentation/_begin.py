@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextvars import Token
 from time import perf_counter, time_ns
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from opentelemetry import context as otel_context
-from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import Span, SpanKind, Tracer
@@ -18,7 +17,7 @@ from spanback._settings import IN_FORCE
 from spanback._settings import current as current_settings
 from spanback._telemetry import TELEMETRY
 from spanback.instrumentation._adapter import Adapter, Attributes, Endpoint, Request
-from spanback.instrumentation._adopt import ADOPTED, CAPTURE, WITHIN, peer_of
+from spanback.instrumentation._adopt import ADOPTED, CAPTURE, WITHIN, around
 from spanback.instrumentation._call import ABANDONED, Call, end_abandoned
 from spanback.instrumentation._noticing import NOTICING
 from spanback.instrumentation._silence import silenced
@@ -26,23 +25,35 @@ from spanback.instrumentation._silence import silenced
 _ALL_CLIENTS: Final = "*"
 
 
-def begin(
-    adapter: Adapter, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any], peer_inside: str | None = None
-) -> Call | Capture | None:
+class Site(NamedTuple):
+    """One function that is wrapped.
+
+    Attributes:
+        adapter: Of the client.
+        peer: Who has wrapped the function before us, and will make a span inside the call; None for nobody.
+        endpoint: Where the function's calls go; None where the adapter finds that out for each.
+    """
+
+    adapter: Adapter
+    peer: str | None = None
+    endpoint: Endpoint | None = None
+
+
+def begin(site: Site, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call | Capture | None:
     """Begins a call that is about to be made.
 
     Args:
-        adapter: Of the client.
-        instance: The object whose method is called; None for a function of a module.
+        site: The function that is called.
+        instance: The object whose method it is; None for a function of a module.
         args: The positional arguments.
         kwargs: The keyword arguments.
-        peer_inside: Who has wrapped the function before us, and will make a span inside the call.
 
     Returns:
         The call, or None where nothing is to be done: no model call, nobody who records, suppressed by
         `suppress_instrumentation()`, or part of a call that has already begun.
     """
-    endpoint = adapter.find_endpoint(args, kwargs)
+    adapter = site.adapter
+    endpoint = site.endpoint or adapter.find_endpoint(args, kwargs)
     if endpoint is None:
         return None
     if ABANDONED:
@@ -51,44 +62,52 @@ def begin(
     if tracer is None:
         return None
     current = otel_context.get_current()
-    # An empty context suppresses nothing and holds no span.
-    if current and (not is_instrumentation_enabled() or current.get(WITHIN) in {adapter.client, _ALL_CLIENTS}):
+    if current and current.get(WITHIN) in {adapter.client, _ALL_CLIENTS}:
         return None
-    request = adapter.read(endpoint, instance, args, kwargs)
-    if (IN_FORCE.settings or current_settings()).adopt:
-        others = _of_others(adapter, request, instance, peer_inside=peer_inside, current=current, tracer=tracer)
-        if others is not None:
-            return others
-        if endpoint.encloses:
-            current = otel_context.set_value(WITHIN, _ALL_CLIENTS, current)
-    else:
-        if endpoint.silence is not None:
-            endpoint.silence(args, kwargs)
-        current = otel_context.set_value(WITHIN, _within(adapter, endpoint), silenced(current))
-    call = _open(request, tracer, current, time_ns())
+    is_adopting = (IN_FORCE.settings or current_settings()).adopt
+    # Before anything is suppressed, since a peer may suppress others around the call that it traces.
+    theirs = (
+        around(current, with_unseen=NOTICING.is_needed) if is_adopting and (current or NOTICING.is_needed) else None
+    )
+    if theirs is not None:
+        ADOPTED[adapter.client] = theirs.peer
+        return _adopted(theirs.span, adapter.read(endpoint, instance, args, kwargs), current)
+    if current and not is_instrumentation_enabled():  # an empty context suppresses nothing
+        return None
+    if is_adopting and _is_traced_inside(site, endpoint, instance):
+        return Capture(adapter, adapter.read(endpoint, instance, args, kwargs), tracer, current)
+    if endpoint.silence is not None and not is_adopting:
+        endpoint.silence(args, kwargs)
+    if endpoint.encloses or not is_adopting:
+        current = _enclosing(adapter, endpoint, current, is_adopting=is_adopting)
+    call = _open(adapter.read(endpoint, instance, args, kwargs), tracer, current, time_ns())
     if call.handle[0]:
         return call
-    call.leave()  # the tracer makes nothing but stand-ins without a trace id
-    return None
+    return call.leave()  # the tracer makes nothing but stand-ins without a trace id
 
 
-def _of_others(
-    adapter: Adapter, request: Request, instance: Any, *, peer_inside: str | None, current: Context, tracer: Tracer
-) -> Call | Capture | None:
-    """The call where somebody else makes its span: around it already, or inside it later."""
-    if current:
-        outer = trace.get_current_span(current)
-        peer = peer_of(outer)
-        if peer is not None:
-            ADOPTED[adapter.client] = peer
-            return Call(request, outer, current, getattr(outer, "start_time", None) or time_ns(), is_own=False)
-    traces_itself = adapter.traces_itself
-    is_traced_inside = (
-        peer_inside is not None
+def _adopted(span: Span | None, request: Request, context: Context) -> Call | None:
+    """A call with a span of somebody else; None where that will be made only after the call."""
+    if span is None:
+        return None
+    start_time_ns = getattr(span, "start_time", None) or time_ns()
+    return Call(request, span, context, start_time_ns, is_own=False)
+
+
+def _is_traced_inside(site: Site, endpoint: Endpoint, instance: Any) -> bool:
+    """Whether somebody else is expected to make a span inside the call."""
+    traces_itself = site.adapter.traces_itself
+    return (
+        site.peer is not None
         or (traces_itself is not None and traces_itself(instance))
-        or (request.endpoint.encloses and NOTICING.has_peers())
+        or (endpoint.encloses and NOTICING.has_peers())
     )
-    return Capture(adapter, request, tracer, current) if is_traced_inside else None
+
+
+def _enclosing(adapter: Adapter, endpoint: Endpoint, context: Context, *, is_adopting: bool) -> Context:
+    """A context in which the calls that belong to this one have no span of their own."""
+    context = otel_context.set_value(WITHIN, _within(adapter, endpoint), context)
+    return context if is_adopting else silenced(context)
 
 
 def _within(adapter: Adapter, endpoint: Endpoint) -> str:
@@ -148,7 +167,12 @@ class Capture:
     def settle(self) -> Call:
         """The call, once it is known whose span it has. To be asked after `leave`."""
         if self._settled is None:
-            call = self._adopted() or _open(self._request, self._tracer, self._context, self._start_time_ns)
+            span: Any = self._found[0] if self._found else None
+            call = _adopted(span, self._request, self._context)
+            if call is None:
+                call = _open(self._request, self._tracer, self._context, self._start_time_ns)
+            else:
+                ADOPTED[self._adapter.client] = span.instrumentation_scope.name
             call.leave()
             call.start_s = self._start_s
             self._settled = call
@@ -162,11 +186,3 @@ class Capture:
     def end(self) -> None:
         """The call has returned something that nobody can read."""
         self.settle().end()
-
-    def _adopted(self) -> Call | None:
-        if not self._found:
-            return None
-        span: Any = self._found[0]
-        ADOPTED[self._adapter.client] = span.instrumentation_scope.name
-        start_time_ns = getattr(span, "start_time", None) or self._start_time_ns
-        return Call(self._request, span, self._context, start_time_ns, is_own=False)

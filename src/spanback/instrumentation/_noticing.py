@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from weakref import WeakSet
 
 import wrapt
 from opentelemetry import context as otel_context
@@ -22,7 +21,7 @@ from spanback._never_raise import never_raise
 from spanback._spanref import RESPONSES, Handle
 from spanback._telemetry import SCOPE_NAME, TELEMETRY
 from spanback.instrumentation._adapter import text
-from spanback.instrumentation._adopt import CAPTURE, OPENINFERENCE_CALLS, OPENINFERENCE_KIND, peer_of
+from spanback.instrumentation._adopt import CAPTURE, OPENINFERENCE_CALLS, OPENINFERENCE_KIND, note, peer_of
 
 _INSTRUMENTATIONS: Final = (
     "langfuse",
@@ -45,7 +44,7 @@ class Noticing:
     def __init__(self) -> None:
         self._is_live = False
         self._is_needed = False
-        self._watched: WeakSet[Any] = WeakSet()
+        self._watched: list[Any] = []  # a provider lives as long as the process, and may be unhashable
         self._hooked: set[str] = set()
         self._set_global: Callable[..., Any] | None = None
 
@@ -71,10 +70,16 @@ class Noticing:
 
     def watch(self, provider: Any) -> None:
         """Watches the spans of a provider, where somebody else may make some. Twice is harmless."""
-        is_new = self._is_live and self._is_needed and provider not in self._watched
+        is_known = any(one is provider for one in self._watched)
+        is_new = self._is_live and self._is_needed and not is_known
         if is_new and hasattr(provider, "add_span_processor"):
-            self._watched.add(provider)
+            self._watched.append(provider)
             provider.add_span_processor(self)
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether anything is imported that may make spans of model calls."""
+        return self._is_needed
 
     def has_peers(self) -> bool:
         """Whether somebody else's instrumentation is imported."""
@@ -82,8 +87,11 @@ class Noticing:
 
     def on_start(self, span: Any, parent_context: Context | None = None) -> None:
         """Hands a span to the call that it was started in."""
+        if not self._is_live or peer_of(span, is_inside=True) is None:
+            return
+        note(span)
         found: Any = otel_context.get_value(CAPTURE, parent_context)
-        if found is not None and peer_of(span, is_inside=True) is not None:
+        if found is not None:
             found.append(span)
 
     def on_end(self, span: Any) -> None:

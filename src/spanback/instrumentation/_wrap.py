@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from types import FunctionType
 from typing import Any, Final, Literal
 
 import wrapt
@@ -17,8 +18,10 @@ from spanback._never_raise import never_raise
 from spanback._spanref import attach
 from spanback.instrumentation._adapter import Adapter, Target
 from spanback.instrumentation._adopt import ADOPTED, peer_in
-from spanback.instrumentation._begin import Capture, begin
+from spanback.instrumentation._begin import Capture, Site, begin
 from spanback.instrumentation._call import Call, end_abandoned
+from spanback.instrumentation._managers import watch_entry
+from spanback.instrumentation._steps import give_back_steps
 from spanback.instrumentation._streams import read_late, watch
 from spanback.instrumentation.providers import CLIENTS
 
@@ -60,6 +63,10 @@ class _Patch:
     wrapper: Any = None
     is_live: bool = True
 
+    def site(self, adapter: Adapter) -> Site:
+        """What the begin of a call is told of it."""
+        return Site(adapter, self.peer, self.target.endpoint)
+
 
 class Wrapping:
     """What is wrapped in this process."""
@@ -89,6 +96,7 @@ class Wrapping:
         end_abandoned()
         self._clients = frozenset()
         self._give_back()
+        give_back_steps()
         self._missing.clear()
         ADOPTED.clear()
 
@@ -101,6 +109,8 @@ class Wrapping:
                 lines.append(TargetStatus(name, client.distribution, "not installed", None))
                 continue
             for target in _adapter_of(name).targets:
+                if target.unless is not None and not _is_missing(target.unless):
+                    continue
                 state, detail = self._state_of(name, target)
                 lines.append(TargetStatus(name, f"{_module_of(target)}.{target.path}", state, installed, detail))
         return lines
@@ -119,7 +129,7 @@ class Wrapping:
         for patch in tuple(self._patches):
             if patch.client not in self._clients:
                 patch.is_live = False
-                if vars(patch.owner).get(patch.name) is patch.wrapper:
+                if getattr(patch.owner, patch.name, None) is patch.wrapper:
                     setattr(patch.owner, patch.name, patch.original)
                 self._patches.remove(patch)
 
@@ -140,17 +150,25 @@ class Wrapping:
     def _patch_client(self, client: str) -> None:
         adapter = _adapter_of(client)
         for target in adapter.targets:
+            if target.unless is not None and not _is_missing(target.unless):
+                continue
             modules = [module for module in _either(target.module) if not _is_missing(module)]
             if not modules:
                 self._missing.add(target)
             for module in modules:
-                self._once_imported(client, module, functools.partial(self._patch_target, adapter, target, module))
+                if module in sys.modules:
+                    self._patch_target(adapter, target, module)
+                else:
+                    self._once_imported(client, module, functools.partial(self._patch_client, client))
 
     def _patch_target(self, adapter: Adapter, target: Target, module: str) -> None:
         if any(patch.target == target for patch in self._patches):
             return
         try:
             owner, name, original = wrapt.resolve_path(sys.modules[module], target.path)
+            if target.closure is not None:
+                owner, name = _cell(original, target.closure), "cell_contents"
+                original = owner.cell_contents
         except AttributeError:
             self._missing.add(target)
             return
@@ -204,22 +222,28 @@ WRAPPING: Final = Wrapping()
 def _wrapper(adapter: Adapter, patch: _Patch) -> Callable[..., Any]:
     """What takes the place of a function: plain functions, since a call through wrapt's proxy costs 3 us more."""
     is_method = inspect.isclass(patch.owner)
-    wrapped = patch.original if is_method else _as_method(patch.original)
+    wrapped = patch.original
+    if not is_method:
+        wrapped = _as_method(wrapped)
+    elif type(wrapped) is not FunctionType:  # a proxy says that it is one
+        wrapped = _bound(wrapped)
     make = _async_around if patch.target.is_async else _around
     around = make(adapter, patch, wrapped)
     if patch.target.is_late is not None:
         late = _async_around_late if patch.target.is_async else _around_late
         around = late(adapter, patch, wrapped, around, patch.target.is_late)
+    if patch.target.is_manager:
+        around = _around_manager(adapter, patch, wrapped)
     if not is_method:
         around = (_async_as_function if patch.target.is_async else _as_function)(around)
     return functools.wraps(patch.original)(around)
 
 
 def _around(adapter: Adapter, patch: _Patch, wrapped: Callable[..., Any]) -> Callable[..., Any]:
-    peer = patch.peer
+    site = patch.site(adapter)
 
     def around(instance: Any, *args: Any, **kwargs: Any) -> Any:
-        call = never_raise(begin, adapter, instance, args, kwargs, peer) if patch.is_live else None
+        call = never_raise(begin, site, instance, args, kwargs) if patch.is_live else None
         if call is None:
             return wrapped(instance, *args, **kwargs)
         try:
@@ -237,10 +261,10 @@ def _around(adapter: Adapter, patch: _Patch, wrapped: Callable[..., Any]) -> Cal
 
 
 def _async_around(adapter: Adapter, patch: _Patch, wrapped: Callable[..., Any]) -> Callable[..., Any]:
-    peer = patch.peer
+    site = patch.site(adapter)
 
     async def around(instance: Any, *args: Any, **kwargs: Any) -> Any:
-        call = never_raise(begin, adapter, instance, args, kwargs, peer) if patch.is_live else None
+        call = never_raise(begin, site, instance, args, kwargs) if patch.is_live else None
         if call is None:
             return await wrapped(instance, *args, **kwargs)
         try:
@@ -267,7 +291,7 @@ def _around_late(
     def choose(instance: Any, *args: Any, **kwargs: Any) -> Any:
         if not (patch.is_live and is_late(kwargs)):
             return around(instance, *args, **kwargs)
-        start = functools.partial(begin, adapter, instance, args, kwargs, patch.peer)
+        start = functools.partial(begin, patch.site(adapter), instance, args, kwargs)
         return read_late(start, wrapped(instance, *args, **kwargs))
 
     return choose
@@ -283,10 +307,37 @@ def _async_around_late(
     async def choose(instance: Any, *args: Any, **kwargs: Any) -> Any:
         if not (patch.is_live and is_late(kwargs)):
             return await around(instance, *args, **kwargs)
-        start = functools.partial(begin, adapter, instance, args, kwargs, patch.peer)
+        start = functools.partial(begin, patch.site(adapter), instance, args, kwargs)
         return read_late(start, await wrapped(instance, *args, **kwargs))
 
     return choose
+
+
+def _bound(wrapper: Any) -> Callable[..., Any]:
+    """A wrapper of somebody else that is no function: wrapt's know their object only when they are bound to it."""
+
+    def method(instance: Any, *args: Any, **kwargs: Any) -> Any:
+        return wrapper.__get__(instance, type(instance))(*args, **kwargs)
+
+    return method
+
+
+def _around_manager(adapter: Adapter, patch: _Patch, wrapped: Callable[..., Any]) -> Callable[..., Any]:
+    def receive(call: Call | Capture, given: Any) -> Any:
+        received = never_raise(_end_or_watch, adapter, call, given)
+        if received is None:
+            never_raise(call.end)
+            return given
+        return received
+
+    def around(instance: Any, *args: Any, **kwargs: Any) -> Any:
+        manager = wrapped(instance, *args, **kwargs)
+        if patch.is_live:
+            start = functools.partial(begin, patch.site(adapter), instance, args, kwargs)
+            never_raise(watch_entry, manager, start, receive)
+        return manager
+
+    return around
 
 
 def _as_method(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -345,6 +396,17 @@ def _end_or_watch(adapter: Adapter, call: Call | Capture, result: Any) -> Any:
     call.end(received.response)
     call.mark(result, received.response)
     return result
+
+
+def _cell(function: Any, name: str) -> Any:
+    """The cell of a variable in a function's closure, or in that of the one it wraps.
+
+    Raises:
+        AttributeError: There is none.
+    """
+    while name not in function.__code__.co_freevars:
+        function = function.__wrapped__
+    return function.__closure__[function.__code__.co_freevars.index(name)]
 
 
 def _subclasses(cls: type) -> Iterator[type]:

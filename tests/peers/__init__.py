@@ -1,0 +1,1 @@
+"""Other people's instrumentations in the same process, each of them real."""
