@@ -5,24 +5,21 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
-import inspect
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from importlib.metadata import PackageNotFoundError, version
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from opentelemetry import context as otel_context
 from opentelemetry.trace import SpanKind, StatusCode
 
 import spanback
 from tests.clients.cases import MODEL_ERROR, ClientCase, Style
+from tests.clients.conftest import settled
 from tests.clients.wire import WireServer
-from tests.conftest import Memory
 
-MODULES = ("anthropic", "groq", "ollama", "together")
+MODULES = ("anthropic", "cohere", "google_genai", "groq", "litellm", "mistralai", "ollama", "together")
 """The files of this folder that hold a `CASE`."""
 
 MODEL = "model-1"
@@ -54,18 +51,6 @@ over_streams = pytest.mark.parametrize(
     [(case, style) for case, style in CASES if style.is_stream],
     ids=[f"{case.client}-{style.name}" for case, style in CASES if style.is_stream],
 )
-
-
-@pytest.fixture(scope="session")
-def wire() -> Iterator[WireServer]:
-    """The one server of the whole matrix."""
-    with WireServer().running() as server:
-        yield server
-
-
-async def settled(value: Any) -> Any:
-    """The value, awaited where that is to be done."""
-    return await value if inspect.isawaitable(value) else value
 
 
 async def entered(stack: AsyncExitStack, thing: Any) -> Any:
@@ -105,31 +90,6 @@ async def outcome(style: Style, client: Any, model: str) -> Any:
     except Exception as error:  # noqa: BLE001 - any of them is what the app would see
         return type(error), str(error)
     return type(got), got.model_dump() if hasattr(got, "model_dump") else str(got) if not isinstance(got, dict) else got
-
-
-@pytest.fixture
-async def bench(
-    wire: WireServer, instrument: Any, memory: Memory, caplog: pytest.LogCaptureFixture
-) -> AsyncIterator[Any]:
-    """A server, telemetry in memory, and a look at what was logged and at the context afterwards."""
-    caplog.set_level("DEBUG", "spanback")
-    caplog.set_level("WARNING", "opentelemetry")
-    before = otel_context.get_current()
-
-    clients: list[Any] = []
-
-    def connect(case: ClientCase, style: Style) -> Any:
-        wire.speak(case.answers)
-        clients.append(case.connect(wire, style.is_async))
-        return clients[-1]
-
-    yield SimpleNamespace(wire=wire, instrument=instrument, memory=memory, connect=connect)
-    assert [record.getMessage() for record in caplog.records if record.name.startswith(("spanback", "opentele"))] == []
-    assert otel_context.get_current() == before
-    for client in clients:
-        close = getattr(client, "aclose", None) or getattr(client, "close", None)
-        if close is not None:
-            await settled(close())
 
 
 def expected(case: ClientCase, style: Style, wire: WireServer) -> dict[str, Any]:
