@@ -23,6 +23,7 @@ version, conversation id."""
 
 _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
 _SAMPLED: Final = 0x01
+_RUN_ID: Final = re.compile(r"(?:lc_)?run-{1,2}([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:-\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,19 @@ class ResponseIndex:
     def clear(self) -> None:
         """Forgets everything."""
         self._handles.clear()
+
+
+def run_key(message_id: str) -> str | None:
+    """The key in the index for the call behind a message of LangChain, which gives most messages an id of its own.
+
+    Args:
+        message_id: That id; a number is behind it where the message was not streamed.
+
+    Returns:
+        The key, or None where the id is none of LangChain's.
+    """
+    found = _RUN_ID.fullmatch(message_id)
+    return None if found is None else f"lc_run--{found.group(1)}"
 
 
 RESPONSES: Final = ResponseIndex()

@@ -7,13 +7,14 @@ response), then the index of response ids.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Final, Literal, NamedTuple, cast
 
 from opentelemetry import trace
 
 from spanback import semconv
 from spanback._never_raise import never_raise
-from spanback._spanref import RESPONSES, Handle, SpanRef, attached
+from spanback._spanref import RESPONSES, Handle, SpanRef, attached, run_key
 from spanback.errors import InvalidFeedback
 from spanback.feedback._rules import checked_line
 
@@ -111,10 +112,29 @@ def _of_object(target: object) -> Target | None:
         if handle is not None:
             return _of_handle(handle, candidate)
     for candidate in candidates:
+        found = _of_message(candidate)
+        if found is not None:
+            return found
         response_id = _first_text(candidate, _ID_NAMES)
         if response_id is not None:
             return _of_id(response_id)
     return None
+
+
+def _of_message(candidate: object) -> Target | None:
+    """A message of LangChain, whole or a chunk: by the id of its response, or else by the run that made it."""
+    metadata = getattr(candidate, "response_metadata", None)
+    if not isinstance(metadata, Mapping):
+        return None
+    own_id = _first_text(candidate, _ID_NAMES)
+    response_id = _text_of(cast("Mapping[object, object]", metadata), "id")
+    if response_id is not None and RESPONSES.find(response_id) is not None:
+        return _of_id(response_id)
+    key = None if own_id is None else run_key(own_id)
+    ref = None if key is None else RESPONSES.find(key)
+    if ref is not None:
+        return Target(replace(ref, response_id=response_id), response_id, "response")
+    return None if response_id is None else _of_id(response_id)
 
 
 def _candidates(target: object, depth: int = 2) -> Iterator[object]:

@@ -52,7 +52,7 @@ def class_of(error: BaseException) -> str:
     return type(error).__qualname__
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Endpoint:
     """One operation of a provider's API.
 
@@ -110,13 +110,15 @@ class Received(NamedTuple):
     Attributes:
         response: A whole response.
         stream: An object that yields chunks from its attribute named `slot`.
-        slot: Name of that attribute, an iterator or async iterator; empty where the stream is one itself.
+        slot: Name of that attribute, an iterator or async iterator; empty where the stream is one itself, and
+            `__next__` where it is an object that makes the chunks in its own `__next__` or `__anext__`.
         pending: A dict that the app's parsing fills with the whole response, later or never.
         body: The object whose `close` or `aclose` closes the body of a stream or of a pending response.
         holder: The object whose `close` says that the app is done with a pending response.
         subscribe: In the place of listening to body and holder: takes the watch of a pending response, whose
             `end(error)`, `leave()` or `abandon()` it has called once the app has read the response, or will not.
         known_as: An id by which the app may name the call, besides the response's own: dicts can carry no handle.
+        accumulator: Makes the accumulator of this stream, where the endpoint's would not do.
     """
 
     response: Any = None
@@ -127,6 +129,7 @@ class Received(NamedTuple):
     holder: Any = None
     subscribe: Callable[[Any], None] | None = None
     known_as: str | None = None
+    accumulator: Callable[[bool], Accumulator] | None = None
 
 
 class Target(NamedTuple):
@@ -141,6 +144,11 @@ class Target(NamedTuple):
             it is first read; None for never.
         shadowed_by: Name of a method of the same class, through which calls go that miss this one: other
             instrumentations may put a function of their own on a subclass. It is wrapped only where that has happened.
+        endpoint: The endpoint that every call goes to; None where the adapter's `find_endpoint` tells.
+        closure: Name of a variable in the function's closure that holds another, which is wrapped in its place: an app
+            that has imported the outer one by name goes past whatever is put into its module.
+        is_manager: Whether what it returns is a context manager made by `contextlib`, whose entry makes the call.
+        unless: A module of the client, in whose presence calls go through another target and this one is left alone.
     """
 
     module: str | tuple[str, ...]
@@ -148,6 +156,10 @@ class Target(NamedTuple):
     is_async: bool
     is_late: Callable[[Mapping[str, Any]], bool] | None = None
     shadowed_by: str | None = None
+    endpoint: Endpoint | None = None
+    closure: str | None = None
+    is_manager: bool = False
+    unless: str | None = None
 
 
 class Adapter(Protocol):

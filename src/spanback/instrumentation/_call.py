@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ from spanback._telemetry import TELEMETRY
 from spanback.instrumentation._adapter import NO_DIMENSIONS, Attributes, Clip, Request
 from spanback.instrumentation._content import Clipper, to_json
 from spanback.instrumentation._events import describe, emit_events, sendable
+from spanback.instrumentation._langchain import LANGCHAIN, note_run
 from spanback.instrumentation._metrics import metrics_of
 
 Moment = tuple[int, float]
@@ -103,6 +105,8 @@ class Call:
             dimensions[1],
             dimensions[2],
         )
+        if LANGCHAIN in sys.modules:
+            never_raise(note_run, self.handle)
         if self._is_read:
             self._requested = requested = never_raise(request.endpoint.read_request, request.body) or {}
             if request.is_stream:
