@@ -75,7 +75,7 @@ def _step(original: Callable[[Any], Any], key: str) -> Callable[[Any], Any]:
         if watched is None:
             return original(stream)
         try:
-            chunk = original(stream)
+            chunk = _first(original, stream, watched.call) if watched.is_unread else original(stream)
         except BaseException as error:
             _finish(stream, key, watched, error)
             raise
@@ -91,7 +91,7 @@ def _async_step(original: Callable[[Any], Any], key: str) -> Callable[[Any], Any
         if watched is None:
             return await original(stream)
         try:
-            chunk = await original(stream)
+            chunk = await (_async_first(original, stream, watched.call) if watched.is_unread else original(stream))
         except BaseException as error:
             _finish(stream, key, watched, error)
             raise
@@ -99,6 +99,23 @@ def _async_step(original: Callable[[Any], Any], key: str) -> Callable[[Any], Any
         return chunk
 
     return step
+
+
+def _first(original: Callable[[Any], Any], stream: Any, call: Any) -> Any:
+    """The first chunk, made inside the call: some streams send the request only then."""
+    call.enter()
+    try:
+        return original(stream)
+    finally:
+        call.leave()
+
+
+async def _async_first(original: Callable[[Any], Any], stream: Any, call: Any) -> Any:
+    call.enter()
+    try:
+        return await original(stream)
+    finally:
+        call.leave()
 
 
 def _finish(stream: Any, key: str, watched: Any, error: BaseException) -> None:

@@ -98,6 +98,11 @@ class Watch:
         self._first_chunk_s: float | None = None
         self._ended: Moment | None = None
 
+    @property
+    def is_unread(self) -> bool:
+        """Whether no chunk has come yet."""
+        return self._first_chunk_s is None
+
     def fold(self) -> None:
         """Makes room for more chunks: kept ones cost memory, and the garbage collector time. The first is looked at."""
         chunks = self.chunks[:]

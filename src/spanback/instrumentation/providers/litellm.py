@@ -16,7 +16,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from spanback import semconv as sc
-from spanback.instrumentation._adapter import Accumulator, Attributes, Endpoint, Received, Request, Target, member, text
+from spanback.instrumentation._adapter import Accumulator, Attributes, Endpoint, Received, Request, Target, member, members, text
 from spanback.instrumentation.providers import _chat, _embeddings, _responses
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -44,19 +44,25 @@ _PROVIDERS: Final = {
 }
 """LiteLLM's names of providers that the conventions name otherwise."""
 _VERTEX: Final = "vertex_ai"
+_THOUGHTS: Final = "thinking_blocks"
+_TOTALS: Final = frozenset({sc.GEN_AI_USAGE_INPUT_TOKENS, sc.GEN_AI_USAGE_OUTPUT_TOKENS})
 _COUNTS: Final = ("prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details")
 
 
-def read_usage(usage: Any) -> Attributes:
-    """Token counts that the chat completions format does not have. LiteLLM writes 0 where the provider gave none."""
-    details = member(usage, "prompt_tokens_details")
-    written = member(details, "cache_creation_tokens") or member(usage, "cache_creation_input_tokens")
-    return {sc.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS: written} if type(written) is int else {}
-
-
 def read_response(response: Any) -> Attributes:
-    """Attributes of a chat or text completion."""
-    attributes = {**_chat.read_response(response), **read_usage(member(response, "usage"))}
+    """Attributes of a chat or text completion, with the tokens written to a cache, for which OpenAI has no field.
+
+    Where a provider tells the thoughts of its model and not their number, LiteLLM counts them itself. Such a count is
+    an estimate, and left out.
+    """
+    attributes = _chat.read_response(response)
+    usage = member(response, "usage")
+    written = member(member(usage, "prompt_tokens_details"), "cache_creation_tokens")
+    written = written or member(usage, "cache_creation_input_tokens")
+    if type(written) is int:
+        attributes[sc.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS] = written
+    if any(member(member(choice, "message"), _THOUGHTS) for choice in members(response, "choices")):
+        attributes.pop(sc.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS, None)
     return _without_filled_in(attributes)
 
 
@@ -66,10 +72,11 @@ def read_embeddings(response: Any) -> Attributes:
 
 
 def _without_filled_in(attributes: Attributes) -> Attributes:
-    """Without a usage of nothing at all: that is what LiteLLM writes where the provider has sent none."""
+    """Without the zeros that LiteLLM writes where the provider has sent nothing: all, where no count is another."""
     counts = [name for name in attributes if name.startswith("gen_ai.usage.")]
-    if not any(attributes[name] for name in counts):
-        for name in counts:
+    is_filled_in = not any(attributes[name] for name in counts)
+    for name in counts:
+        if attributes[name] == 0 and (is_filled_in or name not in _TOTALS):
             del attributes[name]
     return attributes
 
@@ -84,9 +91,13 @@ class LiteLLMChunks(_chat.ChatChunks):
     def response(self) -> Any:
         """The completion so far, with the token counts that the provider sent. LiteLLM's own estimates are none."""
         found: dict[str, Any] = {}
+        is_thinking = False
         for chunk in self._kept:
             usage = getattr(chunk, "usage", None)
             found.update({name: value for name in _COUNTS if (value := member(usage, name))})
+            is_thinking = is_thinking or any(member(choice.delta, _THOUGHTS) for choice in members(chunk, "choices"))
+        if is_thinking:
+            found.pop("completion_tokens_details", None)
         self.usage(SimpleNamespace(**{**dict.fromkeys(_COUNTS), **found}) if found else None)
         return super().response()
 
