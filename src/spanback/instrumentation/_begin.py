@@ -39,7 +39,9 @@ class Site(NamedTuple):
     endpoint: Endpoint | None = None
 
 
-def begin(site: Site, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call | Capture | None:
+def begin(  # noqa: C901 - one row of questions, for every call; a function for each would cost more than the answer
+    site: Site, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Call | Capture | None:
     """Begins a call that is about to be made.
 
     Args:
@@ -65,14 +67,13 @@ def begin(site: Site, instance: Any, args: Sequence[Any], kwargs: Mapping[str, A
     if current and current.get(WITHIN) in {adapter.client, _ALL_CLIENTS}:
         return None
     is_adopting = (IN_FORCE.settings or current_settings()).adopt
-    # Before anything is suppressed, since a peer may suppress others around the call that it traces.
-    theirs = (
-        around(current, with_unseen=NOTICING.is_needed) if is_adopting and (current or NOTICING.is_needed) else None
-    )
-    if theirs is not None:
+    theirs = around(current, with_unseen=NOTICING.is_needed) if current or NOTICING.is_needed else None
+    is_suppressed = bool(current) and not is_instrumentation_enabled()
+    # A peer may suppress all others around the call that it traces, so its span is looked at first.
+    if theirs is not None and (is_adopting or is_suppressed):
         ADOPTED[adapter.client] = theirs.peer
         return _adopted(theirs.span, adapter.read(endpoint, instance, args, kwargs), current)
-    if current and not is_instrumentation_enabled():  # an empty context suppresses nothing
+    if is_suppressed:
         return None
     if is_adopting and _is_traced_inside(site, endpoint, instance):
         return Capture(adapter, adapter.read(endpoint, instance, args, kwargs), tracer, current)
