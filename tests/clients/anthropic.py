@@ -118,7 +118,12 @@ def block_events(index: int, block: dict[str, Any]) -> list[dict[str, Any]]:
     elif block["type"] == "thinking":
         begun, name, kind, whole = {**block, "thinking": ""}, "thinking", "thinking_delta", block["thinking"]
     else:
-        begun, name, kind, whole = {**block, "input": {}}, "partial_json", "input_json_delta", json.dumps(block["input"])
+        begun, name, kind, whole = (
+            {**block, "input": {}},
+            "partial_json",
+            "input_json_delta",
+            json.dumps(block["input"]),
+        )
     half = len(whole) // 2
     deltas = [{"type": kind, name: piece} for piece in (whole[:half], whole[half:])]
     return [
