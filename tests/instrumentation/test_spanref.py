@@ -154,7 +154,7 @@ def test_names_are_unique_and_in_their_namespaces() -> None:
     assert len(set(attributes)) == len(attributes)
     assert len(set(metrics_and_events)) == len(metrics_and_events)
     spaces = {value.partition(".")[0] for value in attributes}
-    assert spaces == {"gen_ai", "openai", "server", "error", "exception", "feedback"}
+    assert spaces == {"aws", "error", "exception", "feedback", "gen_ai", "openai", "server"}
 
 
 def test_the_errors_are_few() -> None:
