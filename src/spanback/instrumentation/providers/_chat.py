@@ -279,11 +279,22 @@ def part_of(part: Any, clip: Clip) -> Part:
         return media("video", member(member(part, "video_url"), "url"), None, clip)
     if kind == "input_audio":
         audio = member(part, "input_audio")
+        if isinstance(audio, str):
+            return media("audio", audio, None, clip) if ":" in audio[:8] else blob("audio", None, len(audio))
         data = member(audio, "data")
         return blob("audio", f"audio/{text(member(audio, 'format')) or 'unknown'}", len(data) if text(data) else 0)
+    if kind == "document_url":
+        return media("document", member(part, "document_url"), None, clip)
+    if kind == "thinking":
+        return {"type": "reasoning", "content": clip(thought_of(part))}
     if kind in {"file", "input_file"}:
         return document(member(part, "file") or part, clip)
     return {"type": kind}
+
+
+def thought_of(part: Any) -> str:
+    """What a model thought, in the pieces of a part of its message."""
+    return "".join(text(member(piece, "text")) or "" for piece in members(part, "thinking"))
 
 
 def document(file: Any, clip: Clip) -> Part:
