@@ -23,6 +23,9 @@ class Client(NamedTuple):
 CLIENTS: Final[Mapping[str, Client]] = {
     "anthropic": Client("spanback.instrumentation.providers.anthropic", "anthropic._base_client", "anthropic"),
     "groq": Client("spanback.instrumentation.providers.groq", "groq._base_client", "groq"),
+    "mistralai": Client(
+        "spanback.instrumentation.providers.mistralai", ("mistralai.client.sdk", "mistralai.sdk"), "mistralai"
+    ),
     "ollama": Client("spanback.instrumentation.providers.ollama", "ollama._client", "ollama"),
     "openai": Client("spanback.instrumentation.providers.openai", "openai._base_client", "openai"),
     "together": Client("spanback.instrumentation.providers.together", "together", "together"),
