@@ -151,7 +151,8 @@ class Capture:
         self._adapter = adapter
         self._request = request
         self._tracer = tracer
-        self._context = context
+        # For what a stream sends only when it is read.
+        self._context = otel_context.set_value(WITHIN, _ALL_CLIENTS, context) if request.endpoint.encloses else context
         self._found: list[Span] = []
         self._settled: Call | None = None
         self._start_time_ns = time_ns()
