@@ -22,6 +22,7 @@ class Client(NamedTuple):
 
 CLIENTS: Final[Mapping[str, Client]] = {
     "anthropic": Client("spanback.instrumentation.providers.anthropic", "anthropic._base_client", "anthropic"),
+    "cohere": Client("spanback.instrumentation.providers.cohere", "cohere.client", "cohere"),
     "groq": Client("spanback.instrumentation.providers.groq", "groq._base_client", "groq"),
     "mistralai": Client(
         "spanback.instrumentation.providers.mistralai", ("mistralai.client.sdk", "mistralai.sdk"), "mistralai"
