@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from google import genai
+from google.genai import _api_client
 
 from tests.clients.cases import ClientCase, Style
 from tests.clients.wire import WireAnswer, WireRequest, WireServer, as_json, as_sse
@@ -37,9 +39,17 @@ def options(server: WireServer, **more: Any) -> Any:
     return given
 
 
+def http() -> Any:
+    """The HTTP client that this release takes by itself: httpx2 or httpx."""
+    return importlib.import_module(getattr(_api_client, "_DEFAULT_HTTP_CLIENT_BACKEND", "httpx"))
+
+
 def connect(server: WireServer, is_async: bool) -> Any:
     """A client of the kind that is asked for."""
-    client = genai.Client(api_key="test", http_options=options(server))
+    # Without a transport it would take aiohttp where that is installed, whose newest release warns of how it does so.
+    has_arguments = is_async and "async_client_args" in genai.types.HttpOptions.model_fields
+    more = {"async_client_args": {"transport": http().AsyncHTTPTransport()}} if has_arguments else {}
+    client = genai.Client(api_key="test", http_options=options(server, **more))
     if not is_async:
         return client
     client.aio.__dict__["keeps"] = client  # the sync client closes itself when it goes
