@@ -1,0 +1,306 @@
+"""LiteLLM: a provider that it reaches through OpenAI's client, one that it reaches by itself, and its Responses API."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else its import asks GitHub for the prices of models
+
+import litellm
+
+from tests.clients.cases import ClientCase, Style
+from tests.clients.wire import WireAnswer, WireRequest, WireServer, as_json, as_sse
+
+MESSAGES = [{"role": "user", "content": "When should I visit Kyoto?"}]
+ANSWER = "In April."
+WORDS = ("In", " April", ".")
+USAGE = {"prompt_tokens": 12, "completion_tokens": 4, "total_tokens": 16}
+CLAUDE_USAGE = {"input_tokens": 5, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 3, "output_tokens": 4}
+INPUT_USAGE = {"input_tokens": 12, "output_tokens": 4, "total_tokens": 16}
+
+litellm.suppress_debug_info = True
+litellm.disable_streaming_logging = True  # else its threads hold a stream that an app has dropped
+litellm.disable_aiohttp_transport = True  # its sessions outlive what closes them
+
+
+class SomeText:
+    """Equals every text: LiteLLM makes ids of its own, which are random or differ between its releases."""
+
+    __hash__ = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and bool(other)
+
+
+class Sync:
+    """A stream that an app reads with `for`. LiteLLM's have the methods of both kinds, and serve only one."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Any:
+        """The stream itself."""
+        return iter(self._stream)
+
+
+def for_app(result: Any, arguments: Mapping[str, Any], *, is_async: bool) -> Any:
+    """What a function gave, with what is needed to read it as an app does.
+
+    LiteLLM itself holds what its last call gave, until the next one.
+    """
+    litellm.error_logs.clear()
+    return Sync(result) if arguments.get("stream") and not is_async else result
+
+
+class Client:
+    """What an app gives each call, since LiteLLM has functions and no client."""
+
+    def __init__(self, server: WireServer, is_async: bool) -> None:
+        warnings.filterwarnings("ignore", "Accessing the 'model_", DeprecationWarning)  # LiteLLM does, over new pydantics
+        warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)  # in its own logging, as well
+        self.is_async = is_async
+        self.given = {"api_key": "test", "max_retries": 0}
+        self.base_url = server.base_url
+
+    def call(self, name: str, **arguments: Any) -> Any:
+        """Calls a function of LiteLLM, or its async twin."""
+        function = getattr(litellm, f"a{name}" if self.is_async else name)
+        path = "" if arguments["model"].startswith("anthropic/") else "/v1"
+        result = function(api_base=self.base_url + path, **self.given, **arguments)
+        return for_app(result, arguments, is_async=self.is_async)
+
+    async def aclose(self) -> None:
+        """Closes the clients that LiteLLM keeps for later calls: they belong to a loop that will be gone."""
+        kept = litellm.in_memory_llm_clients_cache
+        for client in list(kept.cache_dict.values()):
+            close = getattr(client, "aclose", None) or getattr(client, "close", None)
+            closing = close() if close is not None else None
+            if inspect.isawaitable(closing):
+                await closing
+        kept.flush_cache()
+
+
+def answers(request: WireRequest) -> WireAnswer:
+    """What the providers say."""
+    body = request.body
+    model = body["model"]
+    if model == "error-429":
+        return as_json({"error": {"message": "Rate limit reached", "type": "tokens", "code": "rate_limit"}}, 429)
+    if model == "html":
+        return WireAnswer(b"<html>hello</html>", headers={"content-type": "text/html"})
+    if model == "not-json":
+        return WireAnswer(b'{"id": "chatcmpl-')
+    if request.path.endswith("/embeddings"):
+        vectors = [{"object": "embedding", "index": 0, "embedding": [0.1, 0.2]}]
+        return as_json({"object": "list", "model": model, "data": vectors, "usage": {"prompt_tokens": 5, "total_tokens": 5}})
+    if request.path.endswith("/messages"):
+        return claude(request, model)
+    if request.path.endswith("/responses"):
+        return responses(request, model)
+    head = {"id": f"chatcmpl-{request.number}", "created": 1763700000, "model": model}
+    if body.get("stream"):
+        return as_sse(chunks(head, body), done=True, is_cut=model == "cut-stream")
+    message = {"role": "assistant", "content": None if model == "content-null" else ANSWER}
+    choices = [] if model == "no-choices" else [{"index": 0, "message": message, "finish_reason": "stop"}]
+    usage = None if model == "null-usage" else USAGE
+    return as_json({**head, "object": "chat.completion", "choices": choices, "usage": usage})
+
+
+def chunks(head: dict[str, Any], body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The chunks of a streamed completion; with the usage where it is asked for, as OpenAI does."""
+    model = body["model"]
+    if model == "empty-stream":
+        return []
+
+    def chunk(delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+        choices = [] if model == "no-choices" else [{"index": 0, "delta": delta, "finish_reason": reason}]
+        return {**head, "object": "chat.completion.chunk", "choices": choices}
+
+    words = [None if model == "content-null" else word for word in WORDS]
+    all_of_it = [
+        chunk({"role": "assistant", "content": ""}),
+        *(chunk({"content": word}) for word in words),
+        chunk({}, "stop"),
+    ]
+    if (body.get("stream_options") or {}).get("include_usage") and model != "null-usage":
+        all_of_it.append({**head, "object": "chat.completion.chunk", "choices": [], "usage": USAGE})
+    return all_of_it[:2] if model == "cut-stream" else all_of_it
+
+
+def claude(request: WireRequest, model: str) -> WireAnswer:
+    """What api.anthropic.com says."""
+    head = {"id": f"msg_{request.number}", "type": "message", "role": "assistant", "model": model}
+    rest = {"stop_reason": "end_turn", "stop_sequence": None}
+    if not request.body.get("stream"):
+        return as_json({**head, **rest, "content": [{"type": "text", "text": ANSWER}], "usage": CLAUDE_USAGE})
+    begin = {**head, "content": [], "stop_reason": None, "usage": {**CLAUDE_USAGE, "output_tokens": 1}}
+    events = [
+        {"type": "message_start", "message": begin},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        *(
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}}
+            for word in WORDS
+        ),
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": rest, "usage": {"output_tokens": 4}},
+        {"type": "message_stop"},
+    ]
+    return as_sse([] if model == "empty-stream" else events, named=True)
+
+
+def responses(request: WireRequest, model: str) -> WireAnswer:
+    """What the Responses API of OpenAI says."""
+    text = {"type": "output_text", "text": ANSWER, "annotations": []}
+    message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [text]}
+    whole = {
+        "id": f"resp_{request.number}",
+        "object": "response",
+        "created_at": 1763700000,
+        "model": model,
+        "status": "completed",
+        "output": [message],
+        "usage": None if model == "null-usage" else INPUT_USAGE,
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+    }
+    if not request.body.get("stream"):
+        return as_json(whole)
+    place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    events = [
+        {"type": "response.created", "response": {**whole, "status": "in_progress", "output": [], "usage": None}},
+        *({"type": "response.output_text.delta", **place, "delta": word} for word in WORDS),
+        {"type": "response.output_item.done", "output_index": 0, "item": message},
+        {"type": "response.completed", "response": whole},
+    ]
+    return as_sse([{**event, "sequence_number": number} for number, event in enumerate(events)], done=True)
+
+
+REQUEST = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.provider.name": "openai",
+    "gen_ai.request.model": "model-1",
+    "gen_ai.request.temperature": 0.5,
+    "gen_ai.request.max_tokens": 50,
+}
+TOKENS = {"gen_ai.usage.input_tokens": 12, "gen_ai.usage.output_tokens": 4}
+FINISHED = {"gen_ai.response.model": "model-1", "gen_ai.response.finish_reasons": ("stop",)}
+CHAT = {**REQUEST, **FINISHED, "gen_ai.response.id": "chatcmpl-1"}
+TEXT = {**CHAT, "gen_ai.operation.name": "text_completion"}
+RESPONSE = {
+    "gen_ai.response.id": SomeText(),
+    **{name: value for name, value in REQUEST.items() if not name.endswith("tokens")},
+    **FINISHED,
+    **TOKENS,
+    "gen_ai.request.max_tokens": 50,
+}
+INPUT = [{"role": "user", "parts": [{"type": "text", "content": "When should I visit Kyoto?"}]}]
+CONTENT = {
+    "gen_ai.input.messages": INPUT,
+    "gen_ai.output.messages": [
+        {"role": "assistant", "parts": [{"type": "text", "content": ANSWER}], "finish_reason": "stop"}
+    ],
+}
+UNARY = ("no-choices", "null-usage", "content-null", "html", "not-json")
+STREAMED = ("no-choices", "null-usage", "content-null", "cut-stream")  # the others get an id that is random
+
+
+def chat(client: Any, model: str, **more: Any) -> Any:
+    """A chat completion."""
+    return client.call("completion", model=model, messages=MESSAGES, temperature=0.5, max_tokens=50, **more)
+
+
+def openai_chat(**more: Any) -> Callable[[Any, str], Any]:
+    """A call of the provider that is reached through OpenAI's client."""
+    return lambda client, model: chat(client, f"openai/{model}", **more)
+
+
+def text(**more: Any) -> Callable[[Any, str], Any]:
+    """A text completion, which for most providers is a chat in disguise."""
+
+    def call(client: Any, model: str) -> Any:
+        prompt = MESSAGES[0]["content"]
+        return client.call(
+            "text_completion", model=f"openai/{model}", prompt=prompt, temperature=0.5, max_tokens=50, **more
+        )
+
+    return call
+
+
+def response(**more: Any) -> Callable[[Any, str], Any]:
+    """A response of the Responses API."""
+
+    def call(client: Any, model: str) -> Any:
+        asked = MESSAGES[0]["content"]
+        arguments = {"input": asked, "temperature": 0.5, "max_output_tokens": 50, **more}
+        return client.call("responses", model=f"openai/{model}", **arguments)
+
+    return call
+
+
+class Router:
+    """A router over one deployment of each model."""
+
+    def __init__(self, client: Any, model: str) -> None:
+        given = {"model": f"openai/{model}", "api_base": f"{client.base_url}/v1", **client.given}
+        self._router = litellm.Router([{"model_name": "any", "litellm_params": given}], num_retries=0)
+        self._is_async = client.is_async
+
+    def chat(self, **more: Any) -> Any:
+        """A chat completion."""
+        function = self._router.acompletion if self._is_async else self._router.completion
+        result = function(model="any", messages=MESSAGES, temperature=0.5, max_tokens=50, **more)
+        return for_app(result, more, is_async=self._is_async)
+
+
+def styles(is_async: bool) -> list[Style]:
+    """Every way of calling one kind of function."""
+    suffix = " async" if is_async else ""
+
+    def style(name: str, call: Any, **more: Any) -> Style:
+        given = {"span_name": "chat model-1", "attributes": {**CHAT, **TOKENS}, "content": CONTENT, "odd": UNARY, **more}
+        return Style(name + suffix, call, is_async=is_async, **given)
+
+    def streamed(name: str, call: Any, **more: Any) -> Style:
+        return style(f"{name} streamed", call, is_stream=True, **{"attributes": CHAT, "odd": STREAMED, **more})
+
+    with_usage = {"stream": True, "stream_options": {"include_usage": True}}
+    return [
+        style("completion", openai_chat()),
+        streamed("completion", openai_chat(stream=True)),
+        streamed("completion with usage", openai_chat(**with_usage), attributes={**CHAT, **TOKENS}),
+        style("text_completion", text(), span_name="text_completion model-1", attributes={**TEXT, **TOKENS}),
+        streamed("text_completion", text(stream=True), span_name="text_completion model-1", attributes=TEXT),
+        style(
+            "embedding",
+            lambda client, model: client.call("embedding", model=f"openai/{model}", input=["Kyoto"]),
+            span_name="embeddings model-1",
+            attributes={
+                "gen_ai.operation.name": "embeddings",
+                "gen_ai.provider.name": "openai",
+                "gen_ai.request.model": "model-1",
+                "gen_ai.response.model": "model-1",
+                "gen_ai.usage.input_tokens": 5,
+            },
+            content={},
+            odd=("html", "not-json"),
+        ),
+        style("responses", response(), attributes=RESPONSE, odd=("null-usage", "html", "not-json")),
+        streamed("responses", response(stream=True), attributes=RESPONSE, odd=("null-usage",)),
+        style("Router.completion", lambda client, model: Router(client, model).chat()),
+        streamed("Router.completion", lambda client, model: Router(client, model).chat(stream=True)),
+    ]
+
+
+CASE = ClientCase(
+    client="litellm",
+    distribution="litellm",
+    module="litellm",
+    connect=Client,
+    answers=answers,
+    styles=[*styles(is_async=False), *styles(is_async=True)],
+)

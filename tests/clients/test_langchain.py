@@ -1,0 +1,104 @@
+"""Messages of LangChain: no spans of ours for its runs, and feedback on a message finds the call of the model."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from functools import reduce
+from operator import add
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("langchain_openai")
+
+import httpx2
+from langchain_core.output_parsers import StrOutputParser
+from langchain_openai import ChatOpenAI
+
+import spanback
+from tests.clients import groq, litellm
+from tests.clients.wire import WireAnswer, WireRequest, WireServer
+from tests.conftest import Memory
+
+
+def answers(request: WireRequest) -> WireAnswer:
+    """What api.openai.com says."""
+    return litellm.answers(request) if request.path.endswith("/responses") else groq.answers(request)
+
+
+@pytest.fixture
+async def model(instrument: Any) -> AsyncIterator[Callable[..., Any]]:
+    """Makes models of LangChain that talk to a server of ours."""
+    instrument()
+    client = httpx2.AsyncClient()
+    with WireServer().running() as server:
+        server.speak(answers)
+
+        def make(**choices: Any) -> Any:
+            given = {"base_url": f"{server.base_url}/v1", "api_key": "test", "max_retries": 0, **choices}
+            return ChatOpenAI(model="model-1", http_async_client=client, **given)
+
+        yield make
+    await client.aclose()
+
+
+apis = pytest.mark.parametrize("use_responses_api", [False, True], ids=["chat completions", "responses"])
+
+
+@apis
+async def test_feedback_on_a_message(model: Callable[..., Any], memory: Memory, use_responses_api: bool) -> None:
+    """A message finds its call by the id of the response."""
+    chat = model(use_responses_api=use_responses_api)
+    messages = (chat.invoke("When?"), await chat.ainvoke("When?"))
+    for message, span in zip(messages, memory.spans, strict=True):
+        reference = spanback.reference(message)
+        assert reference.span_id == span.context.span_id
+        assert reference.response_id == span.attributes["gen_ai.response.id"] == message.response_metadata["id"]
+
+
+@apis
+async def test_feedback_on_a_streamed_message(
+    model: Callable[..., Any], memory: Memory, use_responses_api: bool
+) -> None:
+    """Each chunk of a message finds its call, and so does their sum."""
+    chat = model(use_responses_api=use_responses_api)
+    messages = (list(chat.stream("When?")), [chunk async for chunk in chat.astream("When?")])
+    for chunks, span in zip(messages, memory.spans, strict=True):
+        found = {spanback.reference(chunk).span_id for chunk in (*chunks, reduce(add, chunks))}
+        assert found == {span.context.span_id}
+
+
+async def test_calls_at_once(model: Callable[..., Any], memory: Memory) -> None:
+    """Messages of a batch find each its own call, also from within a chain."""
+    messages = model(streaming=True).batch(["one", "two", "three"])
+    assert {spanback.reference(message).span_id for message in messages} == {
+        span.context.span_id for span in memory.spans
+    }
+    assert len(memory.spans) == 3
+    memory.clear()
+    assert "".join((model() | StrOutputParser()).stream("When?")) == groq.ANSWER
+    assert memory.span.name == "chat model-1"
+
+
+async def test_a_message_without_a_call(model: Callable[..., Any], memory: Memory) -> None:
+    """A message that nobody traced refers to nothing, and neither do objects that only look like one."""
+    message = model().invoke("When?")
+    spanback.uninstrument()
+    for other in (
+        message.model_copy(update={"response_metadata": {"id": "chatcmpl-unknown"}, "id": None}),
+        message.model_copy(update={"response_metadata": {}, "id": "lc_run--00000000-0000-0000-0000-000000000000"}),
+        message.model_copy(update={"response_metadata": {}, "id": None}),
+        SimpleNamespace(response_metadata=None, id=None),
+    ):
+        assert spanback.reference(other) is None
+    assert memory.span.name == "chat model-1"
+
+
+async def test_a_message_without_the_id_of_its_response(model: Callable[..., Any], memory: Memory) -> None:
+    """The run tells the call, where the response's id is gone or somebody else's."""
+    message = model().invoke("When?")
+    for metadata in ({}, {"id": "chatcmpl-unknown"}):
+        reference = spanback.reference(message.model_copy(update={"response_metadata": metadata}))
+        assert reference.span_id == memory.span.context.span_id
+        assert reference.response_id == metadata.get("id")
