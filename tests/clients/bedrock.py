@@ -431,7 +431,7 @@ CONVERSE = {
 }
 CONVERSE_CONTENT = {**CONTENT, "gen_ai.system_instructions": [{"type": "text", "content": "Be brief."}]}
 UNARY = ("no-choices", "null-usage", "content-null", "html", "not-json")
-STREAMED = ("no-choices", "null-usage", "content-null", "empty-stream", "html")
+STREAMED = ("no-choices", "null-usage", "empty-stream", "html")
 
 
 def read_whole(result: Any) -> dict[str, Any]:
@@ -451,7 +451,7 @@ def invoke_style(name: str, family: Family, **more: Any) -> Style:
         },
         "content": family.content,
         "error_type": "ThrottlingException",
-        "odd": (*STREAMED[:2], *STREAMED[3:]) if is_stream else UNARY,
+        "odd": STREAMED if is_stream else UNARY,
         **({"rated": by_request_id} if is_stream else {"reads": read_whole}),
     }
     return Style(name, **{**given, **more})

@@ -22,6 +22,7 @@ class Client(NamedTuple):
 
 CLIENTS: Final[Mapping[str, Client]] = {
     "anthropic": Client("spanback.instrumentation.providers.anthropic", "anthropic._base_client", "anthropic"),
+    "bedrock": Client("spanback.instrumentation.providers.bedrock", "botocore.client", "botocore"),
     "cohere": Client("spanback.instrumentation.providers.cohere", "cohere.client", "cohere"),
     "groq": Client("spanback.instrumentation.providers.groq", "groq._base_client", "groq"),
     "mistralai": Client(
