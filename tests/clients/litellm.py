@@ -10,6 +10,7 @@ from typing import Any
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else its import asks GitHub for the prices of models
 
+import httpx2
 import litellm
 
 from tests.clients.cases import ClientCase, Style
@@ -62,6 +63,7 @@ class Client:
     def __init__(self, server: WireServer, is_async: bool) -> None:
         warnings.filterwarnings("ignore", "Accessing the 'model_", DeprecationWarning)  # LiteLLM does, over new pydantics
         warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)  # in its own logging, as well
+        litellm.aclient_session = httpx2.AsyncClient() if is_async else None  # else it leaves some of its own open
         self.is_async = is_async
         self.given = {"api_key": "test", "max_retries": 0}
         self.base_url = server.base_url
@@ -82,6 +84,9 @@ class Client:
             if inspect.isawaitable(closing):
                 await closing
         kept.flush_cache()
+        if litellm.aclient_session is not None:
+            await litellm.aclient_session.aclose()
+            litellm.aclient_session = None
 
 
 def answers(request: WireRequest) -> WireAnswer:
@@ -102,6 +107,8 @@ def answers(request: WireRequest) -> WireAnswer:
     if request.path.endswith("/responses"):
         return responses(request, model)
     head = {"id": f"chatcmpl-{request.number}", "created": 1763700000, "model": model}
+    if not request.path.endswith("/chat/completions"):
+        return prompted(head, body)
     if body.get("stream"):
         return as_sse(chunks(head, body), done=True, is_cut=model == "cut-stream")
     message = {"role": "assistant", "content": None if model == "content-null" else ANSWER}
@@ -129,6 +136,21 @@ def chunks(head: dict[str, Any], body: dict[str, Any]) -> list[dict[str, Any]]:
     if (body.get("stream_options") or {}).get("include_usage") and model != "null-usage":
         all_of_it.append({**head, "object": "chat.completion.chunk", "choices": [], "usage": USAGE})
     return all_of_it[:2] if model == "cut-stream" else all_of_it
+
+
+def prompted(head: dict[str, Any], body: dict[str, Any]) -> WireAnswer:
+    """A text completion, whole or streamed."""
+    model = body["model"]
+
+    def one(text: str | None, reason: str | None) -> dict[str, Any]:
+        given = None if model == "content-null" else text
+        choices = [] if model == "no-choices" else [{"index": 0, "text": given, "finish_reason": reason}]
+        return {**head, "object": "text_completion", "choices": choices}
+
+    if not body.get("stream"):
+        return as_json({**one(ANSWER, "stop"), "usage": None if model == "null-usage" else USAGE})
+    pieces = [*(one(word, None) for word in WORDS), one("", "stop")]
+    return as_sse(pieces[:2] if model == "cut-stream" else pieces, done=True, is_cut=model == "cut-stream")
 
 
 def claude(request: WireRequest, model: str) -> WireAnswer:

@@ -46,7 +46,11 @@ _PROVIDERS: Final = {
 _VERTEX: Final = "vertex_ai"
 _THOUGHTS: Final = "thinking_blocks"
 _TOTALS: Final = frozenset({sc.GEN_AI_USAGE_INPUT_TOKENS, sc.GEN_AI_USAGE_OUTPUT_TOKENS})
-_COUNTS: Final = ("prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details")
+_COUNTS: Final = ("prompt_tokens", "completion_tokens")
+_DETAILS: Final = {
+    "prompt_tokens_details": ("cached_tokens", "cache_creation_tokens", "audio_tokens"),
+    "completion_tokens_details": ("reasoning_tokens", "audio_tokens"),
+}
 
 
 def read_response(response: Any) -> Attributes:
@@ -94,12 +98,19 @@ class LiteLLMChunks(_chat.ChatChunks):
         is_thinking = False
         for chunk in self._kept:
             usage = getattr(chunk, "usage", None)
-            found.update({name: value for name in _COUNTS if (value := member(usage, name))})
+            found.update(_counted(usage, _COUNTS))
+            for name, counts in _DETAILS.items():
+                found.setdefault(name, {}).update(_counted(member(usage, name), counts))
             is_thinking = is_thinking or any(member(choice.delta, _THOUGHTS) for choice in members(chunk, "choices"))
         if is_thinking:
-            found.pop("completion_tokens_details", None)
-        self.usage(SimpleNamespace(**{**dict.fromkeys(_COUNTS), **found}) if found else None)
+            found["completion_tokens_details"].pop("reasoning_tokens", None)
+        self.usage(found)
         return super().response()
+
+
+def _counted(usage: Any, names: Sequence[str]) -> dict[str, int]:
+    """The counts that are there. A provider that tells them in parts has zeros in the other parts."""
+    return {name: value for name in names if (value := member(usage, name))}
 
 
 class LiteLLMEvents(_responses.ResponseEvents):

@@ -1,0 +1,144 @@
+"""What only LiteLLM has: functions imported before, providers without a client, recursion, and estimates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("litellm")
+
+from tests.clients.litellm import ANSWER, MESSAGES, SomeText, answers, litellm  # first: sets what its import reads
+
+from litellm import completion  # as an app that imports it before instrument()
+
+import spanback
+from spanback._telemetry import SCOPE_NAME
+from spanback.instrumentation.providers.litellm import ADAPTER, LiteLLMChunks, read_response, routed
+from tests.clients.wire import WireServer
+from tests.conftest import Memory
+
+
+@pytest.fixture
+def given() -> Iterator[dict[str, Any]]:
+    """Arguments of a call to the server."""
+    with WireServer().running() as server:
+        server.speak(answers)
+        yield {"api_base": f"{server.base_url}/v1", "api_key": "test", "max_retries": 0}
+
+
+CLAUDE = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.provider.name": "anthropic",
+    "gen_ai.request.model": "model-1",
+    "gen_ai.request.max_tokens": 50,
+    "gen_ai.response.id": SomeText(),
+    "gen_ai.response.model": "model-1",
+    "gen_ai.response.finish_reasons": ("stop",),
+    "gen_ai.usage.input_tokens": 12,
+    "gen_ai.usage.output_tokens": 4,
+    "gen_ai.usage.cache_read.input_tokens": 4,
+    "gen_ai.usage.cache_write.input_tokens": 3,
+}
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+@pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning", "ignore:Pydantic serializer:UserWarning")
+def test_a_provider_without_a_client(instrument: Any, memory: Memory, given: dict[str, Any], is_stream: bool) -> None:
+    """A provider that LiteLLM reaches by itself has a span, with the id that the app holds and all tokens."""
+    instrument()
+    given = {**given, "api_base": given["api_base"].removesuffix("/v1")}
+    got = litellm.completion("anthropic/model-1", MESSAGES, max_tokens=50, stream=is_stream, **given)
+    if is_stream:
+        assert type(got) is litellm.CustomStreamWrapper
+        *_, got = got
+    attributes = dict(memory.span.attributes)
+    for name in ("server.address", "server.port", "gen_ai.request.stream", "gen_ai.response.time_to_first_chunk"):
+        attributes.pop(name, None)
+    assert attributes == CLAUDE
+    assert attributes["gen_ai.response.id"] == got.id
+    assert spanback.reference(got).span_id == memory.span.context.span_id
+
+
+def test_a_function_imported_before(instrument: Any, memory: Memory, given: dict[str, Any]) -> None:
+    """A function that the app holds is seen, stays the function it is, and is given back."""
+    before = completion.__closure__, [cell.cell_contents for cell in completion.__closure__]
+    instrument()
+    assert litellm.completion is completion
+    got = completion("openai/model-1", MESSAGES, **given)
+    assert spanback.reference(got).span_id == memory.span.context.span_id
+    spanback.uninstrument()
+    assert (completion.__closure__, [cell.cell_contents for cell in completion.__closure__]) == before
+    completion("openai/model-1", MESSAGES, **given)
+    assert memory.span.name == "chat model-1"
+
+
+def test_streams_are_given_back(instrument: Any, memory: Memory, given: dict[str, Any]) -> None:
+    """The class of a stream has its own method again, and streams of nobody's call pass through ours."""
+    before = vars(litellm.CustomStreamWrapper)["__next__"]
+    mock = {"mock_response": ANSWER, "stream": True}
+    unseen = litellm.completion("openai/model-1", MESSAGES, **mock)
+    instrument()
+    open_stream = litellm.completion("openai/model-1", MESSAGES, **mock)
+    assert vars(litellm.CustomStreamWrapper)["__next__"] is not before
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in unseen) == ANSWER
+    spanback.uninstrument()
+    assert vars(litellm.CustomStreamWrapper)["__next__"] is before
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in open_stream) == ANSWER
+    del given, memory
+
+
+def test_status_names_every_function() -> None:
+    """All eight functions are there."""
+    lines = [line for line in spanback.status() if line.client == "litellm"]
+    assert len(lines) == len(ADAPTER.targets) == 8
+    assert ADAPTER.find_endpoint((), {}) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "expected"),
+    [
+        ("openai/gpt-4o", None, ("openai", "gpt-4o")),
+        ("gpt-4o", None, ("openai", "gpt-4o")),
+        ("gpt-4o", "azure", ("azure.ai.openai", "gpt-4o")),
+        ("azure/gpt-4o", "azure", ("azure.ai.openai", "gpt-4o")),
+        ("bedrock/anthropic.claude-v2", None, ("aws.bedrock", "anthropic.claude-v2")),
+        ("vertex_ai_beta/gemini-pro", None, ("gcp.vertex_ai", "gemini-pro")),
+        ("openrouter/meta/llama", None, ("openrouter", "meta/llama")),
+        ("meta/llama", "together_ai", ("together_ai", "meta/llama")),
+        ("of-nobody/llama", None, ("openai", "of-nobody/llama")),
+        ("claude-3-haiku-20240307", None, ("anthropic", "claude-3-haiku-20240307")),
+        (None, None, ("openai", None)),
+    ],
+)
+def test_where_a_call_goes(model: str | None, given: str | None, expected: tuple[str, str | None]) -> None:
+    """Provider and model are told as LiteLLM tells them, in the conventions' names."""
+    assert routed(model, given) == expected
+
+
+def test_estimates_are_left_out() -> None:
+    """Zeros that LiteLLM fills in, and its own count of a model's thoughts, are no token counts."""
+    nothing = SimpleNamespace(prompt_tokens=0, completion_tokens=0, completion_tokens_details=None)
+    assert read_response({"usage": nothing}) == {}
+    details = SimpleNamespace(reasoning_tokens=7, audio_tokens=None)
+    usage = SimpleNamespace(prompt_tokens=3, completion_tokens=9, completion_tokens_details=details)
+    thinking = SimpleNamespace(finish_reason=None, message=SimpleNamespace(thinking_blocks=[{"thinking": "..."}]))
+    attributes = {"gen_ai.usage.input_tokens": 3, "gen_ai.usage.output_tokens": 9}
+    assert read_response({"usage": usage, "choices": [thinking]}) == attributes
+    delta = SimpleNamespace(delta=SimpleNamespace(thinking_blocks=[{}]))
+    kept = [SimpleNamespace(usage=usage, choices=[delta]), SimpleNamespace(usage=None, choices=[])]
+    assert read_response(LiteLLMChunks(kept, with_content=False).response()) == attributes
+    assert read_response(LiteLLMChunks([], with_content=False).response()) == {}
+
+
+def test_a_peer_around_the_call(instrument: Any, memory: Memory, given: dict[str, Any]) -> None:
+    """Within a span that somebody else made for the call, LiteLLM has none of ours."""
+    instrument()
+    tracer = memory.tracer_provider.get_tracer("openinference.instrumentation.litellm")
+    with tracer.start_as_current_span("completion", attributes={"openinference.span.kind": "LLM"}) as theirs:
+        got = litellm.completion("openai/model-1", MESSAGES, **given)
+    assert [span.instrumentation_scope.name for span in memory.spans] != [SCOPE_NAME]
+    assert spanback.reference(got).span_id == theirs.get_span_context().span_id
+    assert len(memory.spans) == 1
