@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import groq
 import pytest
 from opentelemetry.trace import StatusCode
 
 import spanback
+
+pytest.importorskip("groq")
+
+import groq
+
 from tests.clients.groq import ANSWER, CASE, GIVEN, MESSAGES, USAGE
 from tests.clients.wire import WireRequest, as_json, as_sse
 

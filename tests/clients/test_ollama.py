@@ -7,13 +7,17 @@ from base64 import b64encode
 from importlib.metadata import version
 from typing import Any
 
-import httpx
-import ollama
 import pytest
-from ollama import chat
 from opentelemetry.trace import StatusCode
 
 import spanback
+
+pytest.importorskip("ollama")
+
+import httpx
+import ollama
+from ollama import chat
+
 from tests.clients.ollama import CASE, CHAT, COUNTS, MESSAGES, OPTIONS
 from tests.clients.wire import WireRequest, WireServer, as_json, as_lines
 

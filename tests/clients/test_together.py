@@ -6,9 +6,13 @@ import json
 from typing import Any
 
 import pytest
-import together
 
 import spanback
+
+pytest.importorskip("together")
+
+import together
+
 from tests.clients.together import CASE, MESSAGES, USAGE
 from tests.clients.wire import WireRequest, as_json, as_sse
 
