@@ -136,8 +136,8 @@ def _parts(entry: Any, clip: Clip) -> Iterator[Part]:
         content = member(entry, "content")
         if text(content):
             yield {"type": "text", "content": clip(content)}
-        elif isinstance(content, (list, tuple)):
-            yield from (_chat.part_of(one, clip) for one in content)
+        else:
+            yield from (_chat.part_of(one, clip) for one in members(entry, "content"))
     elif kind == "function.call":
         yield {
             "type": "tool_call",
