@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import json
+from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from google import genai
-from google.genai import types
+from google.genai import _api_client, types
 
 import spanback
 from spanback.instrumentation.providers import _google_contents as contents
@@ -30,6 +32,7 @@ def shaped(given: Any, **config: Any) -> dict[str, Any]:
 
 
 def said(role: str, *parts: dict[str, Any]) -> dict[str, Any]:
+    """A message."""
     return {"role": role, "parts": list(parts)}
 
 
@@ -55,8 +58,8 @@ async def test_a_client_that_was_built_before(bench: Any) -> None:
 async def test_both_kinds_of_http_client(kind: str, bench: Any) -> None:
     """It makes no difference whether the app gives a client of httpx or of httpx2."""
     http = pytest.importorskip(kind)
-    if "httpx_client" not in types.HttpOptions.model_fields:
-        pytest.skip("this release takes no client")
+    if not hasattr(_api_client, kind):
+        pytest.skip("this release takes no such client")
     bench.wire.speak(case.answers)
     bench.instrument()
     with http.Client() as inner:
@@ -298,7 +301,9 @@ async def test_an_async_stream_that_is_never_read(bench: Any) -> None:
     assert bench.memory.span.name == "generate_content model-1"
 
 
-needs_interactions = pytest.mark.skipif(not hasattr(genai.Client, "interactions"), reason="this release has none")
+needs_interactions = pytest.mark.skipif(
+    find_spec("google.genai._gaos") is None, reason="this release has none, or those of another generator"
+)
 
 
 @needs_interactions
@@ -372,10 +377,24 @@ def test_steps() -> None:
         said("user", {"type": "url"}),
     ]
     assert read["gen_ai.tool.definitions"] == [{"type": "function", "name": "weather"}]
+    only = interactions.read_input({"input": "Hello"}, plain)
+    assert only["gen_ai.input.messages"] == [said("user", HELLO)]
+    assert interactions.read_output({"steps": []}, plain) == {}
     assert interactions.read_input({"input": iter(["Hello"])}, plain)["gen_ai.input.messages"] is None
     assert interactions.read_request({"response_format": [{"mime_type": "application/json"}]}) == {
         "gen_ai.output.type": "json"
     }
+
+
+@pytest.mark.parametrize("is_vertex", [True, False])
+def test_interactions_of_the_client_before(is_vertex: bool) -> None:
+    """The interactions of older releases know their server by another name, and keep a stream's iterator elsewhere."""
+    adapter = SimpleNamespace(is_vertex_ai=lambda: is_vertex)
+    resource = SimpleNamespace(_client=SimpleNamespace(base_url="http://localhost:1", client_adapter=adapter))
+    assert interactions.server_of(resource) == ("http://localhost:1", is_vertex)
+    stream = SimpleNamespace(_iterator=iter(()), response="body")
+    received = interactions.sort(stream, is_stream=True)
+    assert (received.stream, received.slot, received.body) == (stream, "_iterator", "body")
 
 
 class Event:

@@ -83,7 +83,7 @@ def read_input(body: Body, clip: Clip) -> Attributes:
         part
         for message in _messages(either(config, "system_instruction"), clip)
         for part in message["parts"]
-        if part["type"] == "text"
+        if part.get("type") == "text"
     ]
     return {
         sc.GEN_AI_SYSTEM_INSTRUCTIONS: instructions or None,
@@ -171,7 +171,7 @@ def _messages(contents: Any, clip: Clip) -> Iterator[Message]:
 
 def _message(role: str, parts: Any, clip: Clip) -> Message:
     shaped = [part_of(part, clip) for part in parts] if isinstance(parts, (list, tuple)) else []
-    kinds = {part["type"] for part in shaped}
+    kinds = {part.get("type") for part in shaped}
     if kinds == {"tool_call_response"}:
         role = "tool"
     elif kinds == {"tool_call"}:
