@@ -61,7 +61,9 @@ class Client:
     """What an app gives each call, since LiteLLM has functions and no client."""
 
     def __init__(self, server: WireServer, is_async: bool) -> None:
-        warnings.filterwarnings("ignore", "Accessing the 'model_", DeprecationWarning)  # LiteLLM does, over new pydantics
+        warnings.filterwarnings(
+            "ignore", "Accessing the 'model_", DeprecationWarning
+        )  # LiteLLM does, over new pydantics
         warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)  # in its own logging, as well
         litellm.aclient_session = httpx2.AsyncClient() if is_async else None  # else it leaves some of its own open
         self.is_async = is_async
@@ -101,7 +103,9 @@ def answers(request: WireRequest) -> WireAnswer:
         return WireAnswer(b'{"id": "chatcmpl-')
     if request.path.endswith("/embeddings"):
         vectors = [{"object": "embedding", "index": 0, "embedding": [0.1, 0.2]}]
-        return as_json({"object": "list", "model": model, "data": vectors, "usage": {"prompt_tokens": 5, "total_tokens": 5}})
+        return as_json(
+            {"object": "list", "model": model, "data": vectors, "usage": {"prompt_tokens": 5, "total_tokens": 5}}
+        )
     if request.path.endswith("/messages"):
         return claude(request, model)
     if request.path.endswith("/responses"):
@@ -163,10 +167,7 @@ def claude(request: WireRequest, model: str) -> WireAnswer:
     events = [
         {"type": "message_start", "message": begin},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-        *(
-            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}}
-            for word in WORDS
-        ),
+        *({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}} for word in WORDS),
         {"type": "content_block_stop", "index": 0},
         {"type": "message_delta", "delta": rest, "usage": {"output_tokens": 4}},
         {"type": "message_stop"},
@@ -284,7 +285,13 @@ def styles(is_async: bool) -> list[Style]:
     suffix = " async" if is_async else ""
 
     def style(name: str, call: Any, **more: Any) -> Style:
-        given = {"span_name": "chat model-1", "attributes": {**CHAT, **TOKENS}, "content": CONTENT, "odd": UNARY, **more}
+        given = {
+            "span_name": "chat model-1",
+            "attributes": {**CHAT, **TOKENS},
+            "content": CONTENT,
+            "odd": UNARY,
+            **more,
+        }
         return Style(name + suffix, call, is_async=is_async, **given)
 
     def streamed(name: str, call: Any, **more: Any) -> Style:

@@ -10,15 +10,14 @@ import pytest
 
 pytest.importorskip("litellm")
 
-from tests.clients.litellm import ANSWER, MESSAGES, SomeText, answers, litellm  # first: sets what its import reads
-
-from litellm import completion  # as an app that imports it before instrument()
-
 import spanback
 from spanback._telemetry import SCOPE_NAME
 from spanback.instrumentation.providers.litellm import ADAPTER, LiteLLMChunks, read_response, routed
+from tests.clients.litellm import ANSWER, MESSAGES, SomeText, answers, litellm
 from tests.clients.wire import WireServer
 from tests.conftest import Memory
+
+completion = litellm.completion  # as an app holds it that has imported it before instrument()
 
 
 @pytest.fixture

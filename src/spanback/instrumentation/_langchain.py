@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from inspect import currentframe
 from types import FrameType
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ def note_run(handle: Handle) -> None:
     Args:
         handle: Of the call.
     """
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - `inspect.stack` reads source files
+    frame: FrameType | None = currentframe()  # `inspect.stack` would read source files
     for _ in range(_DEEPEST_STACK):
         if frame is None:
             return

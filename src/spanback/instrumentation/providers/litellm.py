@@ -16,7 +16,17 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from spanback import semconv as sc
-from spanback.instrumentation._adapter import Accumulator, Attributes, Endpoint, Received, Request, Target, member, members, text
+from spanback.instrumentation._adapter import (
+    Accumulator,
+    Attributes,
+    Endpoint,
+    Received,
+    Request,
+    Target,
+    member,
+    members,
+    text,
+)
 from spanback.instrumentation.providers import _chat, _embeddings, _responses
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
