@@ -24,6 +24,7 @@ CLIENTS: Final[Mapping[str, Client]] = {
     "anthropic": Client("spanback.instrumentation.providers.anthropic", "anthropic._base_client", "anthropic"),
     "bedrock": Client("spanback.instrumentation.providers.bedrock", "botocore.client", "botocore"),
     "cohere": Client("spanback.instrumentation.providers.cohere", "cohere.client", "cohere"),
+    "google-genai": Client("spanback.instrumentation.providers.google_genai", "google.genai.models", "google-genai"),
     "groq": Client("spanback.instrumentation.providers.groq", "groq._base_client", "groq"),
     "mistralai": Client(
         "spanback.instrumentation.providers.mistralai", ("mistralai.client.sdk", "mistralai.sdk"), "mistralai"
