@@ -26,6 +26,7 @@ CLIENTS: Final[Mapping[str, Client]] = {
     "cohere": Client("spanback.instrumentation.providers.cohere", "cohere.client", "cohere"),
     "google-genai": Client("spanback.instrumentation.providers.google_genai", "google.genai.models", "google-genai"),
     "groq": Client("spanback.instrumentation.providers.groq", "groq._base_client", "groq"),
+    "litellm": Client("spanback.instrumentation.providers.litellm", "litellm.main", "litellm"),
     "mistralai": Client(
         "spanback.instrumentation.providers.mistralai", ("mistralai.client.sdk", "mistralai.sdk"), "mistralai"
     ),
