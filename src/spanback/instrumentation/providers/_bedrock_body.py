@@ -34,8 +34,8 @@ class Reading:
         self._is_inside = False
         self._is_over = False
         self._replaced: list[tuple[dict[str, Any], str, Any]] = []
-        length = getattr(body, "_content_length", None)
-        self._length = int(length) if str(length).isdigit() else None
+        length = str(getattr(body, "_content_length", ""))
+        self._length = int(length) if length.isdigit() else None
 
     def begin(self, watch: Any) -> None:
         """Looks on from now, and tells the watch of the end. What is read goes to the app as it came."""
@@ -48,7 +48,7 @@ class Reading:
                     self._replace(body, name, self._closer(getattr(body, name), body))
             return
         self._replace(body, "read", self._reader(body.read, body))
-        raw = getattr(body, "_raw_stream", None)
+        raw: Any = getattr(body, "_raw_stream", None)
         if hasattr(raw, "__dict__"):  # `with body as raw` gives it to the app
             self._replace(raw, "read", self._raw_reader(raw.read))
             self._replace(raw, "close", self._closer(raw.close, raw))

@@ -21,7 +21,6 @@ from spanback.instrumentation._adapter import (
 from spanback.instrumentation.providers._chat import output_type, texts
 
 _MEDIA: Final = ("image", "audio", "video", "document")
-_MIME_TYPES: Final = {"image": "image/", "audio": "audio/", "video": "video/"}
 _BESIDE: Final = frozenset({"qualifiers"})
 """What stands beside a text that a guardrail looks at."""
 _TOKENS: Final = (sc.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS, sc.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS)
@@ -213,16 +212,18 @@ def _reasoning(value: Any, clip: Clip) -> Part:
 
 
 def _media(modality: str, value: Any, clip: Clip) -> Part:
-    """Media by address, or inline, of which the kind and the size are kept."""
+    """Media by address, or inline, of which the kind and the size are kept. The conventions have no documents."""
     source, form = member(value, "source"), text(member(value, "format"))
     uri = text(member(member(source, "s3Location"), "uri"))
-    if uri:
-        return {"type": "uri", "modality": modality, "uri": clip(uri)}
     content = member(source, "bytes")
     size = len(content) if isinstance(content, (bytes, bytearray, str)) else 0
-    unit = "characters of base64" if isinstance(content, str) else "bytes"
-    mime_type = f"{_MIME_TYPES[modality]}{clip(form)}" if form and modality in _MIME_TYPES else None
-    return {"type": "blob", "modality": modality, "mime_type": mime_type, "content": f"[{size} {unit} left out]"}
+    left_out = f"[{size} {'characters of base64' if isinstance(content, str) else 'bytes'} left out]"
+    if modality == "document":
+        return {"type": modality, "content": clip(uri) if uri else left_out}
+    if uri:
+        return {"type": "uri", "modality": modality, "uri": clip(uri)}
+    mime_type = f"{modality}/{clip(form)}" if form else None
+    return {"type": "blob", "modality": modality, "mime_type": mime_type, "content": left_out}
 
 
 _READERS: Final[Mapping[str, Callable[[Any, Clip], Part]]] = {

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any, Final, NamedTuple, cast
 
 from spanback import semconv as sc
-from spanback._messages import Message, OutputMessage
+from spanback._messages import Message, OutputMessage, TextPart
 from spanback.instrumentation._adapter import Attributes, Body, Clip, Field, body_reader, member, members, text
 from spanback.instrumentation.providers import _bedrock_converse as converse
 from spanback.instrumentation.providers import _chat, anthropic
@@ -93,7 +93,6 @@ _read_embeddings_request = body_reader(
     Field("outputEmbeddingLength", sc.GEN_AI_EMBEDDINGS_DIMENSION_COUNT, int),
     Field("embedding_types", sc.GEN_AI_REQUEST_ENCODING_FORMATS, _chat.texts),
     Field("embeddingTypes", sc.GEN_AI_REQUEST_ENCODING_FORMATS, _chat.texts),
-    Field("guardrailIdentifier", sc.AWS_BEDROCK_GUARDRAIL_ID, str),
 )
 
 
@@ -150,7 +149,7 @@ def counts_in_headers(result: Any) -> Attributes:
 
 def read_request(body: Body) -> Attributes:
     """Attributes of a request of any family."""
-    if operation_of(body) == "embeddings":
+    if operation_of(body) in WITHOUT_ANSWER:
         return _read_embeddings_request(body)
     attributes = _read_request(body)
     config = body.get("output_config")
@@ -170,6 +169,13 @@ def read_response(answer: Answer) -> Attributes:
         attributes = anthropic.read_response(body)
     else:
         attributes = _read_plain(body)
+    return {**answer.counts, **attributes}
+
+
+def read_tokens(answer: Answer) -> Attributes:
+    """Attributes of a response that is no text of a model's: the conventions want no id there."""
+    attributes = _read_counts(answer.body)
+    attributes.pop(sc.GEN_AI_RESPONSE_ID, None)
     return {**answer.counts, **attributes}
 
 
@@ -346,8 +352,8 @@ def read_output(answer: Answer, clip: Clip) -> Attributes:
         piece = _text_of(one)
         if piece:
             reason = _reason(one) or "error"
-            parts = [{"type": "text", "content": clip(piece)}]
-            messages.append(OutputMessage(role="assistant", parts=parts, finish_reason=reason))
+            part = TextPart(type="text", content=clip(piece))
+            messages.append(OutputMessage(role="assistant", parts=[part], finish_reason=reason))
     return {sc.GEN_AI_OUTPUT_MESSAGES: messages or None}
 
 

@@ -44,7 +44,7 @@ INVOKE: Final = {
     operation: Endpoint(
         operation,
         families.read_request,
-        families.read_response,
+        families.read_tokens if operation in families.WITHOUT_ANSWER else families.read_response,
         families.Events,
         families.read_input,
         families.read_output,
