@@ -50,7 +50,9 @@ CLAUDE = {
 
 @pytest.mark.parametrize("is_stream", [False, True])
 @pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning", "ignore:Pydantic serializer:UserWarning")
-def test_a_provider_without_a_client(instrument: Any, memory: Memory, given: dict[str, Any], is_stream: bool) -> None:
+async def test_a_provider_without_a_client(
+    instrument: Any, memory: Memory, given: dict[str, Any], is_stream: bool
+) -> None:
     """A provider that LiteLLM reaches by itself has a span, with the id that the app holds and all tokens."""
     instrument()
     given = {**given, "api_base": given["api_base"].removesuffix("/v1")}
@@ -66,7 +68,7 @@ def test_a_provider_without_a_client(instrument: Any, memory: Memory, given: dic
     assert spanback.reference(got).span_id == memory.span.context.span_id
 
 
-def test_a_function_imported_before(instrument: Any, memory: Memory, given: dict[str, Any]) -> None:
+async def test_a_function_imported_before(instrument: Any, memory: Memory, given: dict[str, Any]) -> None:
     """A function that the app holds is seen, stays the function it is, and is given back."""
     inner = litellm.main.completion  # the newest release has a function of its own around it
     before = [cell.cell_contents for cell in inner.__closure__]
@@ -81,7 +83,7 @@ def test_a_function_imported_before(instrument: Any, memory: Memory, given: dict
     assert memory.span.name == "chat model-1"
 
 
-def test_streams_are_given_back(instrument: Any, memory: Memory, given: dict[str, Any]) -> None:
+async def test_streams_are_given_back(instrument: Any, memory: Memory, given: dict[str, Any]) -> None:
     """The class of a stream has its own method again, and streams of nobody's call pass through ours."""
     before = vars(litellm.CustomStreamWrapper)["__next__"]
     mock = {"mock_response": ANSWER, "stream": True}
@@ -139,7 +141,7 @@ def test_estimates_are_left_out() -> None:
     assert read_response(LiteLLMChunks([], with_content=False).response()) == {}
 
 
-def test_a_peer_around_the_call(instrument: Any, memory: Memory, given: dict[str, Any]) -> None:
+async def test_a_peer_around_the_call(instrument: Any, memory: Memory, given: dict[str, Any]) -> None:
     """Within a span that somebody else made for the call, LiteLLM has none of ours."""
     instrument()
     tracer = memory.tracer_provider.get_tracer("openinference.instrumentation.litellm")
