@@ -254,6 +254,7 @@ def test_content_of_every_kind(client: Any, instrument: Any, memory: Memory) -> 
         {"video": {"format": "mp4", "source": {"s3Location": {"uri": "s3://b/a.mp4"}}}},
         {"document": {"format": "pdf", "name": "b", "source": {"s3Location": {"uri": "s3://b/a.pdf"}}}},
         {"document": {"format": "pdf", "name": "a", "source": {"bytes": b"123"}}},
+        {"text": " "},
         {"guardContent": {"text": {"text": "guarded", "qualifiers": ["query"]}}},
         {"cachePoint": {"type": "default"}},
         {"toolResult": {"toolUseId": "t1", "content": [{"json": {"a": 1}}, {"text": "ok"}]}},

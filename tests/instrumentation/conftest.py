@@ -10,6 +10,7 @@ import pytest
 
 from spanback.demo._loopback import LoopbackServer
 from spanback.instrumentation import CLIENTS
+from spanback.instrumentation.providers.openai import ADAPTER
 from tests.conftest import Memory
 from tests.instrumentation import driving
 
@@ -33,10 +34,14 @@ class Complaints(logging.Handler):
 
 
 @pytest.fixture(autouse=True)
-def openai_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The table of clients has one row here, so that what is said of all is said of it."""
+def openai_alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The table of clients has one row here, without its connections, so that what is said of all is said of it."""
     for name in set(CLIENTS) - {"openai"}:
         monkeypatch.delitem(CLIENTS, name)
+    connections = ADAPTER.connections
+    object.__setattr__(ADAPTER, "connections", ())
+    yield
+    object.__setattr__(ADAPTER, "connections", connections)
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial, reduce
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 Body = Mapping[str, Any]
 Attributes = dict[str, Any]
@@ -148,6 +148,8 @@ class Target(NamedTuple):
         closure: Name of a variable in the function's closure that holds another, which is wrapped in its place: an app
             that has imported the outer one by name goes past whatever is put into its module.
         is_manager: Whether what it returns is a context manager made by `contextlib`, whose entry makes the call.
+        says: The session of a connection whose method it is, sync or async, that sends the event it is given.
+        hears: The session of a connection whose method it is that gives the event which has arrived.
         unless: A module of the client, in whose presence calls go through another target and this one is left alone.
     """
 
@@ -160,6 +162,45 @@ class Target(NamedTuple):
     closure: str | None = None
     is_manager: bool = False
     unless: str | None = None
+    says: Session | None = None
+    hears: Session | None = None
+
+
+class Heard(NamedTuple):
+    """What an event of a connection says.
+
+    Attributes:
+        state: `begun`, `chunk` or `ended`, of a response; `session` of the connection as a whole.
+        response_id: Of which response; None stands for the one that began last.
+        response: The response as far as it is, where the event holds it.
+        model: The connection's model, where the event says it.
+    """
+
+    state: Literal["begun", "chunk", "ended", "session"]
+    response_id: str | None = None
+    response: Any = None
+    model: str | None = None
+
+
+class Session(Protocol):
+    """What the engine asks about a connection on which responses are made."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Of each response."""
+        ...
+
+    def asks(self, event: Any) -> Body | None:
+        """The parameters of the response that a sent event asks for; None for all other events."""
+        ...
+
+    def hears(self, event: Any) -> Heard | None:
+        """What an event that has arrived says; None where that is nothing of interest."""
+        ...
+
+    def adapter(self, of: Adapter) -> Adapter:
+        """The adapter of one response, whose arguments are its parameters and the connection's model."""
+        ...
 
 
 class Adapter(Protocol):

@@ -29,6 +29,7 @@ class StainlessAdapter:
         provider_of: The provider's name for a host name.
         find_by_prefix: Finds endpoints whose path holds an id, by method and path.
         traces_itself: Tells whether a client object makes spans of its own.
+        connections: What to wrap of connections on which responses are made.
         provider_of_client: The provider's name where the kind of client tells it, whatever the host; else None.
     """
 
@@ -37,16 +38,18 @@ class StainlessAdapter:
     provider_of: Callable[[str], str]
     find_by_prefix: Callable[[str, str], Endpoint | None] = lambda _method, _path: None
     traces_itself: Callable[[Any], bool] | None = None
+    connections: Sequence[Target] = ()
     provider_of_client: Callable[[Any], str | None] = lambda _client: None
     _addresses: dict[int, tuple[Any, str, str | None, int | None]] = field(default_factory=dict, repr=False)
 
     @property
     def targets(self) -> Sequence[Target]:
-        """The two methods that every call goes through."""
+        """The two methods that every call goes through, and those of connections."""
         module = f"{self.client}._base_client"
         return (
             Target(module, "SyncAPIClient.request", is_async=False, shadowed_by="_process_response"),
             Target(module, "AsyncAPIClient.request", is_async=True, shadowed_by="_process_response"),
+            *self.connections,
         )
 
     def find_endpoint(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Endpoint | None:

@@ -6,7 +6,7 @@ from typing import Final
 
 from spanback import semconv as sc
 from spanback.instrumentation._adapter import Attributes, Body, Clip, Endpoint
-from spanback.instrumentation.providers import _chat, _responses
+from spanback.instrumentation.providers import _chat, _openai_sessions, _responses
 from spanback.instrumentation.providers._embeddings import EMBEDDINGS
 from spanback.instrumentation.providers._stainless import StainlessAdapter
 
@@ -70,6 +70,7 @@ ADAPTER: Final = StainlessAdapter(
     client="openai",
     provider_of=provider_of,
     find_by_prefix=find_by_prefix,
+    connections=_openai_sessions.targets(provider_of),
     endpoints={
         "post /chat/completions": Endpoint(
             "chat",
