@@ -117,17 +117,20 @@ def _within(adapter: Adapter, endpoint: Endpoint) -> str:
 
 def _open(request: Request, tracer: Tracer, context: Context, start_time_ns: int) -> Call:
     """A call with a span of our own."""
-    endpoint = request.endpoint
+    endpoint, model = request.endpoint, request.model
     name = endpoint.operation
-    attributes: Attributes = {sc.GEN_AI_OPERATION_NAME: name, sc.GEN_AI_PROVIDER_NAME: request.provider}
-    if request.model is not None:
-        attributes[sc.GEN_AI_REQUEST_MODEL] = request.model
-        name = f"{name} {request.model}"
+    attributes: Attributes = {
+        sc.GEN_AI_OPERATION_NAME: name,
+        sc.GEN_AI_PROVIDER_NAME: request.provider,
+        **endpoint.constants,
+    }
+    if model is not None:
+        attributes[sc.GEN_AI_REQUEST_MODEL] = model
+        name = f"{name} {model}"
     if request.server_address is not None:
         attributes[sc.SERVER_ADDRESS] = request.server_address
         if request.server_port is not None:
             attributes[sc.SERVER_PORT] = request.server_port
-    attributes.update(endpoint.constants)
     span = tracer.start_span(name, context, SpanKind.CLIENT, attributes, start_time=start_time_ns)
     return Call(request, span, context, start_time_ns, is_own=True, attributes=attributes)
 

@@ -35,6 +35,8 @@ ABANDONED: Final[deque[Callable[[], None]]] = deque()
 """What ends the calls whose streams the garbage collector took. It runs anywhere, also where its thread holds a lock of
 the SDK that the end of a span asks for, so they end at the next call instead, or when the process does."""
 
+# The key of the current span has no public name. Knowing it spares `set_span_in_context`, which copies twice.
+_SPAN_KEY: Final = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, Context())))
 _DIMENSIONS: Final = (sc.GEN_AI_PROMPT_NAME, sc.GEN_AI_PROMPT_VERSION, sc.GEN_AI_CONVERSATION_ID)
 
 
@@ -79,25 +81,25 @@ class Call:
         attributes: Attributes | None = None,
     ) -> None:
         self.request = request
+        endpoint, body = request.endpoint, request.body
         self._span = span
-        self._context = context = trace.set_span_in_context(span, context)
+        self._context = context = Context({**context, _SPAN_KEY: span})
         self._open = [None]
         self._attributes: Attributes = attributes or {}
         self._content: Attributes = {}
-        self._requested: Attributes = {}
         self.settings = settings = IN_FORCE.settings or current_settings()
         is_recording = is_own and span.is_recording()
         # Metrics are not sampled: a call whose span is not recorded counts in them all the same.
         self._is_read = is_recording or (is_own and TELEMETRY.meter() is not None)
         self.has_content = is_recording and settings.content != "no_content"
-        read_dimensions = request.endpoint.read_dimensions
-        read = never_raise(read_dimensions, request.body) if read_dimensions is not None else None
-        dimensions = read or NO_DIMENSIONS
-        trace_id, span_id, _, trace_flags, _, _ = span.get_span_context()
+        dimensions = NO_DIMENSIONS
+        if endpoint.read_dimensions is not None:
+            dimensions = never_raise(endpoint.read_dimensions, body) or NO_DIMENSIONS
+        trace_id, span_id, _, flags, _, _ = span.get_span_context()
         self.handle: Handle = (
             trace_id,
             span_id,
-            int(trace_flags),
+            int(flags),
             start_time_ns,
             request.provider,
             request.model,
@@ -107,14 +109,15 @@ class Call:
         )
         if LANGCHAIN in sys.modules:
             never_raise(note_run, self.handle)
+        self._requested: Attributes = {}
         if self._is_read:
-            self._requested = requested = never_raise(request.endpoint.read_request, request.body) or {}
+            self._requested = requested = never_raise(endpoint.read_request, body) or {}
             if request.is_stream:
                 requested[sc.GEN_AI_REQUEST_STREAM] = True
             if dimensions is not NO_DIMENSIONS:
                 requested.update(zip(_DIMENSIONS, dimensions, strict=True))
             if self.has_content:
-                self._read_content(request.endpoint.read_input, request.body)
+                self._read_content(endpoint.read_input, body)
         # Last, since nothing may go wrong between this and `leave`.
         self._token: Token[Context] = otel_context.attach(context)
         self.start_s = perf_counter()
@@ -179,9 +182,8 @@ class Call:
         try:
             if self._is_read:
                 added = self._read_response(response, error, first_chunk_s)
-                response_id = added.get(sc.GEN_AI_RESPONSE_ID)
-                if response is not None and response_id is not None:
-                    self.index(response_id, added.get(sc.GEN_AI_RESPONSE_MODEL))
+                if response is not None:
+                    self.index(added.get(sc.GEN_AI_RESPONSE_ID), added.get(sc.GEN_AI_RESPONSE_MODEL))
                 self._span.set_attributes(added)
                 if error is not None or sc.ERROR_TYPE in added:
                     description = describe(error, self.settings, SPAN_MODES)
