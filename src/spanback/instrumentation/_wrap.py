@@ -173,6 +173,7 @@ class Wrapping:
         except AttributeError:
             self._missing.add(target)
             return
+        self._missing.discard(target)  # it may have been looked for while its module was still being imported
         self._patch(adapter, target, owner, name, original)
         if target.shadowed_by is not None:
             self._patch_shadows(adapter, target, owner, original)
