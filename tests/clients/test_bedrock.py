@@ -254,7 +254,6 @@ def test_content_of_every_kind(client: Any, instrument: Any, memory: Memory) -> 
         {"video": {"format": "mp4", "source": {"s3Location": {"uri": "s3://b/a.mp4"}}}},
         {"document": {"format": "pdf", "name": "b", "source": {"s3Location": {"uri": "s3://b/a.pdf"}}}},
         {"document": {"format": "pdf", "name": "a", "source": {"bytes": b"123"}}},
-        {"text": " "},
         {"guardContent": {"text": {"text": "guarded", "qualifiers": ["query"]}}},
         {"cachePoint": {"type": "default"}},
         {"toolResult": {"toolUseId": "t1", "content": [{"json": {"a": 1}}, {"text": "ok"}]}},
@@ -347,4 +346,11 @@ def test_efforts_and_formats() -> None:
     }
     invoked = {"messages": [], "output_config": {"effort": "high"}}
     assert _bedrock_families.read_request(invoked) == {"gen_ai.request.reasoning.level": "high"}
+    blocks = {"messages": [{"content": [{"guardContent": None}, {"text": None}, {"text": "x", "qualifiers": []}]}]}
+    (message,) = _bedrock_converse.read_input(blocks, str)["gen_ai.input.messages"]
+    assert message["parts"] == [{"type": "text", "content": "x"}]
+    assert _bedrock_converse.read_output({}, str) == {}
+    events = _bedrock_converse.Events(True)
+    events.add_event("contentBlockStop", {})
+    assert events.response() == {"output": {"message": {"content": []}}}
     assert _bedrock_families.identify(SimpleNamespace()) == (None, None)

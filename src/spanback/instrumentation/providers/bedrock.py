@@ -76,7 +76,8 @@ class BedrockAdapter:
     def targets(self) -> Sequence[Target]:
         """The methods that every call of every service goes through."""
         return (
-            Target("aiobotocore.client", "AioBaseClient._make_api_call", is_async=True),
+            # Either may be half imported when botocore.client is, which both import.
+            Target(("aiobotocore.client", "aiobotocore.session"), "AioBaseClient._make_api_call", is_async=True),
             Target("botocore.client", "BaseClient._make_api_call", is_async=False),
         )
 
