@@ -9,15 +9,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from google import genai
-from google.genai import _api_client, types
 
 import spanback
 from spanback.instrumentation.providers import _google_contents as contents
 from spanback.instrumentation.providers import _google_interactions as interactions
 from spanback.instrumentation.providers import google_genai
-from tests.clients import google_genai as case
 from tests.clients.wire import as_json
+
+genai = pytest.importorskip("google.genai")
+_api_client, types = genai._api_client, genai.types
+case = pytest.importorskip("tests.clients.google_genai")
 
 
 def plain(value: Any) -> str:
