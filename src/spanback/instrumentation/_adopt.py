@@ -33,7 +33,7 @@ WITHIN: Final = otel_context.create_key("spanback-within")
 
 _PEERS: Final = re.compile(
     r"opentelemetry\.instrumentation\.(openai|anthropic|google_?gen|vertexai|mistralai|cohere|ollama|groq|together"
-    r"|bedrock|botocore\.bedrock|litellm|langchain|genai)"
+    r"|bedrock|botocore|litellm|langchain|genai)"
     r"|opentelemetry\.util\.genai|openinference\.instrumentation|openlit\b|logfire\b|_?langfuse|langsmith\b"
     r"|com\.anthropic\.sdk\.python|mistralai_sdk_tracer"
 )

@@ -29,6 +29,7 @@ _INSTRUMENTATIONS: Final = (
     "logfire",
     "openinference.instrumentation",
     "openlit",
+    "opentelemetry.instrumentation.botocore",
     "opentelemetry.semconv_ai",
     "opentelemetry.util.genai",
 )
