@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -19,10 +20,18 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 import spanback
 from spanback._spanref import RESPONSES
 from spanback.demo._loopback import LoopbackServer
+from spanback.testing import InMemoryTelemetry
+from tests.conventions import violations
+
+# The newest SDK has renamed it.
+LogExporter: Any = getattr(log_export, "InMemoryLogRecordExporter", None) or log_export.InMemoryLogExporter
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Release 1.37 of the SDK warns of what it does itself with every log record that has a context."""
+    config.addinivalue_line(
+        "markers", "odd_telemetry(*texts): makes telemetry that breaks the conventions, in these words"
+    )
     config.addinivalue_line("filterwarnings", "ignore:LogRecord init with")
 
 
@@ -51,9 +60,7 @@ class Memory:
         self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._span_exporter))
         self._reader = InMemoryMetricReader()
         self.meter_provider = MeterProvider([self._reader], shutdown_on_exit=False)
-        # The newest SDK has renamed both.
-        exporter: Any = getattr(log_export, "InMemoryLogRecordExporter", None) or log_export.InMemoryLogExporter
-        self._log_exporter = exporter()
+        self._log_exporter = LogExporter()
         self.logger_provider = sdk_logs.LoggerProvider(shutdown_on_exit=False)
         self.logger_provider.add_log_record_processor(log_export.SimpleLogRecordProcessor(self._log_exporter))
 
@@ -92,6 +99,53 @@ class Memory:
         """Forgets the spans and log records so far."""
         self._span_exporter.clear()
         self._log_exporter.clear()
+
+
+class Watch:
+    """Keeps whatever somebody's providers get, also what a test forgets, and checks it against the conventions."""
+
+    def __init__(self, watched: Memory | InMemoryTelemetry) -> None:
+        self._span_exporter, self._log_exporter, self._reader = InMemorySpanExporter(), LogExporter(), watched._reader
+        watched.tracer_provider.add_span_processor(SimpleSpanProcessor(self._span_exporter))
+        watched.logger_provider.add_log_record_processor(log_export.SimpleLogRecordProcessor(self._log_exporter))
+
+    def violations(self) -> list[str]:
+        """What breaks the conventions."""
+        spans, logs = self._span_exporter.get_finished_spans(), self._log_exporter.get_finished_logs()
+        return violations(spans, logs, self._reader.get_metrics_data())
+
+
+@contextmanager
+def checked(odd: Sequence[str] = ()) -> Iterator[None]:
+    """Fails where telemetry of spanback, in memory made inside the block, breaks the conventions.
+
+    Args:
+        odd: Texts of which each excuses the violations that hold it.
+    """
+    watches: list[Watch] = []
+
+    def watching(init: Callable[..., None]) -> Callable[..., None]:
+        def made(self: Any, *args: Any, **kwargs: Any) -> None:
+            init(self, *args, **kwargs)
+            watches.append(Watch(self))
+
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (Memory, InMemoryTelemetry):
+            patch.setattr(kind, "__init__", watching(kind.__init__))
+        yield
+    found = dict.fromkeys(one for watch in watches for one in watch.violations())
+    wrong = [one for one in found if not any(text in one for text in odd)]
+    if wrong:
+        pytest.fail("\n".join(["telemetry breaks the conventions (tests/conventions.toml):", *wrong]), pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def conventions(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All telemetry of all tests is checked against the conventions' names, types and required levels."""
+    with checked([text for mark in request.node.iter_markers("odd_telemetry") for text in mark.args]):
+        yield
 
 
 @pytest.fixture
