@@ -22,6 +22,7 @@ LIST: dict[str, Any] = tomllib.loads(Path(__file__).with_name("conventions.toml"
 OPERATION = "gen_ai.operation.name"
 MODEL = "gen_ai.request.model"
 ERROR = "error.type"
+FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
 _INT64 = 1 << 63
 
 
@@ -205,7 +206,7 @@ def _of_attributes(
 ) -> Iterator[str]:
     """What is wrong in the attributes of a span, an event, a link or a data point."""
     missing = rule.required - attributes.keys()
-    if not is_error:
+    if not is_error and ("gen_ai.request.stream" not in attributes or FIRST_CHUNK in attributes):
         missing |= rule.required_on_success - attributes.keys()
     for name in sorted(missing):
         yield f"without the required {name}"

@@ -253,6 +253,17 @@ def test_every_required_attribute(operation: str) -> None:
     assert len(failed) == len(entry["required"]) - 1
 
 
+def test_a_stream_of_which_nothing_came() -> None:
+    """What only a response tells is required once a part of it has come."""
+    fetch = {"gen_ai.operation.name": "fetch_response", "gen_ai.response.id": "1", "gen_ai.request.stream": True}
+    first = {"gen_ai.response.time_to_first_chunk": 0.1}
+    spans = [
+        call(name="fetch_response", attributes={**fetch, "gen_ai.provider.name": "p", **more}) for more in ({}, first)
+    ]
+    assert violations(spans[:1]) == []
+    assert violations(spans[1:]) == ["span 'fetch_response': without the required gen_ai.response.status"]
+
+
 TEXT = {"type": "text", "content": "Hi"}
 
 
