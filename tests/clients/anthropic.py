@@ -161,6 +161,8 @@ CONTENT = {
 }
 UNARY = ("no-choices", "null-usage", "content-null", "html", "not-json")
 STREAMED = ("no-choices", "null-usage", "content-null", "empty-stream", "cut-stream", "html")
+PARSEABLE = ("no-choices", *(("null-usage",) if TRACES_ITSELF else ()), "not-json")
+"""Before release 2 the client warns when an app dumps a parsed answer that has no usage."""
 STABLE = ("no-choices", "content-null", "empty-stream", "cut-stream", "html")
 """Without a usage of null, which the client's own helper cannot add up."""
 
@@ -303,7 +305,7 @@ def styles(is_async: bool) -> list[Style]:
             "messages.parse",
             lambda client, model: client.messages.parse(model=model, output_format=Trip, **ASKED),
             attributes=PARSED,
-            odd=("no-choices", "null-usage", "not-json"),
+            odd=PARSEABLE,
             from_version=(0, 77),
         ),
         style(
@@ -333,7 +335,7 @@ def styles(is_async: bool) -> list[Style]:
             "beta.messages.parse",
             lambda client, model: client.beta.messages.parse(model=model, output_format=Trip, **ASKED),
             attributes=PARSED,
-            odd=("no-choices", "null-usage", "not-json"),
+            odd=PARSEABLE,
             from_version=(0, 77),
         ),
     ]

@@ -14,6 +14,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
 import spanback
+from spanback.instrumentation._adapter import Request
+from spanback.instrumentation.providers._handing_over import hand_over
 from spanback.instrumentation.providers.anthropic import ADAPTER
 from tests.clients.wire import WireAnswer, WireRequest, WireServer, as_json, as_sse
 from tests.conftest import Memory
@@ -491,6 +493,38 @@ async def test_an_error_in_a_stream(is_async: bool, wire: WireServer, instrument
     await settled(client.close())
     assert memory.span.status.status_code is StatusCode.ERROR
     assert memory.span.attributes["error.type"] == type(raised.value).__qualname__
+
+
+def test_an_error_in_a_helpers_stream(wire: WireServer, instrument: Any, memory: Memory) -> None:
+    """A helper raises what the stream raises, once, whatever the release makes of the stream."""
+    wire.speak(lambda _request: as_sse([{"type": "error", "error": {"type": "overloaded_error"}}], named=True))
+    client = case.connect(wire, is_async=False)
+    instrument()
+    with pytest.raises(anthropic.APIStatusError) as raised, client.messages.stream(**ASKED) as stream:
+        list(stream)
+    client.close()
+    assert memory.span.attributes["error.type"] == type(raised.value).__qualname__
+
+
+@either_way
+@pytest.mark.parametrize("is_begun", [False, True], ids=["unread", "begun"])
+async def test_a_second_stream_of_one_response(is_begun: bool, is_async: bool, wire: WireServer) -> None:
+    """A helper that makes a second stream of a response gets the events of the first one, parsed once."""
+    client = case.connect(wire, is_async=is_async)
+    headers = {"X-Stainless-Stream-Helper": "messages"}
+    first = await settled(client.messages.create(**ASKED, stream=True, extra_headers=headers))
+    if is_begun:
+        assert first._iterator is not None
+        request = Request(ADAPTER.endpoints["post /v1/messages"], "anthropic", "model-1", {}, True, None, None)
+        assert ADAPTER.sort(request, first).stream is first
+    else:
+        hand_over(first)
+    second = type(first)(cast_to=first._cast_to, response=first.response, client=first._client)
+    events = await read(second)
+    assert second._client.base_url == client.base_url
+    await settled(client.close())
+    assert [event.type for event in events][::3] == ["message_start", "content_block_delta", "message_stop"]
+    assert isinstance(events[0], anthropic.types.RawMessageStartEvent)
 
 
 EFFORTS = [

@@ -14,6 +14,8 @@ from spanback.instrumentation._adapter import (
     Clip,
     Endpoint,
     Field,
+    Received,
+    Request,
     body_reader,
     member,
     members,
@@ -21,6 +23,7 @@ from spanback.instrumentation._adapter import (
     text,
 )
 from spanback.instrumentation.providers._chat import blob, media, output_type, texts, tool_definitions
+from spanback.instrumentation.providers._handing_over import hand_over
 from spanback.instrumentation.providers._stainless import StainlessAdapter
 
 _PLATFORMS: Final = (
@@ -262,7 +265,19 @@ def _of_tool(kind: str, block: Any, clip: Clip) -> Iterator[Part]:
         yield {"type": "server_tool_call_response", "id": tool_id, "server_tool_call_response": told}
 
 
-ADAPTER: Final = StainlessAdapter(
+class AnthropicAdapter(StainlessAdapter):
+    """The family's adapter; before release 0.77 the stream helper does not read the stream that it is given."""
+
+    __slots__ = ()
+
+    def sort(self, request: Request, result: Any) -> Received | None:
+        """As for the others of the family."""
+        if request.is_stream and "_iterator" in getattr(result, "__dict__", ()):
+            hand_over(result)
+        return StainlessAdapter.sort(self, request, result)
+
+
+ADAPTER: Final = AnthropicAdapter(
     client="anthropic",
     provider_of=provider_of,
     provider_of_client=provider_of_client,
