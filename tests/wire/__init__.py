@@ -1,0 +1,1 @@
+"""Recorded traffic of real providers, replayed through the real clients."""
