@@ -14,7 +14,7 @@ import spanback
 from spanback.instrumentation.providers import _google_contents as contents
 from spanback.instrumentation.providers import _google_interactions as interactions
 from spanback.instrumentation.providers import google_genai
-from tests.clients.wire import as_json
+from tests.clients.wire import as_json, as_sse
 
 genai = pytest.importorskip("google.genai")
 _api_client, types = genai._api_client, genai.types
@@ -330,6 +330,24 @@ async def test_a_failed_interaction_is_an_error(bench: Any) -> None:
     bench.wire.speak(lambda _request: as_json(failed))
     client.interactions.create(model="model-1", input="Hello")
     assert bench.memory.span.attributes["error.type"] == "quota"
+
+
+@needs_interactions
+async def test_an_error_in_the_stream_of_a_stored_interaction(bench: Any) -> None:
+    """It is the call's error, and what the stream said of the status before is no longer told."""
+    begun = {"interaction": {"id": "v1_1", "status": "in_progress", "model": "model-1"}}
+    events = [
+        {**begun, "event_type": "interaction.created"},
+        {"error": {"code": "service_unavailable", "message": "no"}, "event_type": "error"},
+    ]
+    bench.instrument()
+    client = bench.connect(case.CASE, case.CASE.styles[0])
+    bench.wire.speak(lambda _request: as_sse(events))
+    assert len(list(client.interactions.get(id="v1_1", stream=True))) == len(events)
+    attributes = bench.memory.span.attributes
+    assert attributes["error.type"] == "service_unavailable"
+    assert attributes["gen_ai.response.finish_reasons"] == ("error",)
+    assert "gen_ai.response.status" not in attributes
 
 
 @needs_interactions

@@ -133,14 +133,21 @@ def read_response(interaction: Any) -> Attributes:
         add_modalities(attributes, usage, _MODALITIES)
     attributes[sc.GEN_AI_RESPONSE_FINISH_REASONS] = _finish_reasons(interaction)
     if member(interaction, "status") == "failed":
-        errors = members(interaction, "errors")
-        attributes[sc.ERROR_TYPE] = text(member(errors[0], "code") if errors else None) or "_OTHER"
+        attributes[sc.ERROR_TYPE] = _error_type(interaction)
     return attributes
 
 
 def read_fetched(interaction: Any) -> Attributes:
     """Attributes of a stored interaction. Its tokens were counted by the call that made it."""
-    return {**_read_fetched(interaction), sc.GEN_AI_RESPONSE_FINISH_REASONS: _finish_reasons(interaction)}
+    attributes = {**_read_fetched(interaction), sc.GEN_AI_RESPONSE_FINISH_REASONS: _finish_reasons(interaction)}
+    if member(interaction, "is_broken"):  # the call itself failed, and the API did not say how the interaction stands
+        attributes.update({sc.GEN_AI_RESPONSE_STATUS: None, sc.ERROR_TYPE: _error_type(interaction)})
+    return attributes
+
+
+def _error_type(interaction: Any) -> str:
+    errors = members(interaction, "errors")
+    return text(member(errors[0], "code") if errors else None) or "_OTHER"
 
 
 def _finish_reasons(interaction: Any) -> list[str] | None:
@@ -165,6 +172,7 @@ class InteractionEvents:
                 self._take_state(interaction)
             elif getattr(event, "event_type", None) == "error":
                 self._whole.status, self._whole.errors = "failed", [member(event, "error")]
+                self._whole.is_broken = True
             elif self._with_content:
                 self._take_content(event)
 
