@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 import spanback
 from spanback._spanref import RESPONSES, attached
 from spanback.demo._loopback import LoopbackServer
+from tests.clients.wire import WireServer, as_sse
 from tests.conftest import Memory
 from tests.instrumentation import driving
 from tests.instrumentation.driving import BODIES, MESSAGES, MODEL, Row
@@ -218,6 +219,21 @@ async def test_a_background_response_and_its_fetch(stream: bool, is_async: bool,
     }
     assert attributes == expected | ({"gen_ai.request.stream": True} if stream else {})
     assert fetching.name == "fetch_response"
+
+
+@driving.needs_responses
+def test_an_error_in_the_stream_of_a_fetched_response(instrument: Any, memory: Memory) -> None:
+    """It is the call's error, and what the stream said of the status before is no longer told."""
+    begun = {"id": "resp_1", "object": "response", "model": "gpt-1", "status": "in_progress", "output": []}
+    events = [{"type": "response.created", "response": begun}, {"type": "error", "code": "overloaded", "message": "no"}]
+    instrument()
+    with WireServer().running() as server, openai.OpenAI(api_key="test", base_url=server.base_url) as client:
+        server.speak(lambda _request: as_sse(events))
+        assert len(list(client.responses.retrieve("resp_1", stream=True))) == len(events)
+    attributes = memory.span.attributes
+    assert attributes["error.type"] == "overloaded"
+    assert attributes["gen_ai.response.finish_reasons"] == ("error",)
+    assert "gen_ai.response.status" not in attributes
 
 
 @driving.needs_responses

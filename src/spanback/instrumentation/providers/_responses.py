@@ -87,13 +87,20 @@ def read_response(response: Any) -> Attributes:
     if reasons is not None:
         attributes[sc.GEN_AI_RESPONSE_FINISH_REASONS] = reasons
         if reasons == ["error"] and member(response, "status") == "failed":
-            attributes[sc.ERROR_TYPE] = text(member(member(response, "error"), "code")) or "_OTHER"
+            attributes[sc.ERROR_TYPE] = _error_type(response)
     return attributes
 
 
 def read_fetched(response: Any) -> Attributes:
     """Attributes of a stored response. Its tokens were counted by the call that made it, and are not counted again."""
-    return {**_read_fetched(response), sc.GEN_AI_RESPONSE_FINISH_REASONS: _finish_reasons(response)}
+    attributes = {**_read_fetched(response), sc.GEN_AI_RESPONSE_FINISH_REASONS: _finish_reasons(response)}
+    if member(response, "is_broken"):  # the call itself failed, and the API did not say how the response stands
+        attributes.update({sc.GEN_AI_RESPONSE_STATUS: None, sc.ERROR_TYPE: _error_type(response)})
+    return attributes
+
+
+def _error_type(response: Any) -> str:
+    return text(member(member(response, "error"), "code")) or "_OTHER"
 
 
 def _finish_reasons(response: Any) -> list[str] | None:
@@ -153,7 +160,7 @@ class ResponseEvents:
             content = [{"type": "output_text", "text": "".join(self._deltas)}]
             partial.output.append({"type": "message", "role": "assistant", "content": content})
         if self._error is not None:
-            partial.status, partial.error = "failed", self._error
+            partial.status, partial.error, partial.is_broken = "failed", self._error, True
         return partial
 
 
