@@ -527,6 +527,25 @@ async def test_a_second_stream_of_one_response(is_begun: bool, is_async: bool, w
     assert isinstance(events[0], anthropic.types.RawMessageStartEvent)
 
 
+def test_a_stream_without_a_helper_keeps_its_client(wire: WireServer) -> None:
+    """A stream that an app reads itself is left as it is."""
+    client = case.connect(wire, is_async=False)
+    with client.messages.create(**ASKED, stream=True) as stream:
+        hand_over(stream)
+        assert stream._client is client
+    client.close()
+
+
+@pytest.mark.parametrize("adopt", [False, True])
+def test_a_request_without_a_name(adopt: bool, wire: WireServer, instrument: Any, memory: Memory) -> None:
+    """A request that an app makes by its path is a call as well, and there is nothing to silence."""
+    client = case.connect(wire, is_async=False)
+    instrument(adopt=adopt)
+    client.post("/v1/messages", body=dict(ASKED), cast_to=anthropic.types.Message)
+    client.close()
+    assert memory.span.name == "chat model-1"
+
+
 EFFORTS = [
     ({"output_config": {"effort": "low"}}, {"gen_ai.request.reasoning.level": "low"}),
     ({"output_config": {"format": {"type": "json_schema"}}}, {"gen_ai.output.type": "json"}),
