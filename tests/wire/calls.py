@@ -159,6 +159,10 @@ def _google_call(recording: Recording) -> Call:
         return lambda client: client.interactions.get(id=recording.last_step, **more)
     model, _, method = recording.last_step.partition(":")
     if method == "batchEmbedContents":
+        from google.genai.types import EmbedContentResponse
+
+        if "usage_metadata" not in EmbedContentResponse.model_fields:
+            raise UnknownCallError("this release drops the tokens of embeddings")
         contents = [request["content"] for request in body["requests"]]
         return lambda client: client.models.embed_content(model=model, contents=contents)
     if method != "generateContent":

@@ -59,13 +59,13 @@ def test_skips_where_pip_cannot_fetch(monkeypatch: pytest.MonkeyPatch, tmp_path:
         recordings(PACKAGES["openai"])
 
 
-def exchange(content: bytes = b"", host: str = "api.openai.com", **changes: Any) -> Recording:
+def exchange(content: bytes = b"", host: str = "api.openai.com", path: str = "/v1/chat/completions") -> Recording:
     """A made-up exchange."""
-    url = urlsplit(f"https://{host}/v1/chat/completions")
+    url = urlsplit(f"https://{host}{path}")
     asked = {"model": "gpt-1", "messages": [{"role": "user", "content": "Hello"}]}
     usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
     answer = {"id": "chat-1", "model": "gpt-1-mini", "object": "chat.completion", "choices": [], "usage": usage}
-    return Recording("made up 1", "POST", url, asked, 200, JSON, content or json.dumps({**answer, **changes}).encode())
+    return Recording("made up 1", "POST", url, asked, 200, JSON, content or json.dumps(answer).encode())
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,7 @@ def exchange(content: bytes = b"", host: str = "api.openai.com", **changes: Any)
     [
         pytest.param(exchange(), "replayed", id="right"),
         pytest.param(exchange(b'{"id": '), "unparsable JSONDecodeError", id="cut"),
+        pytest.param(exchange(path="/v1/chat/completions/1"), "no call UnknownCallError", id="no such call"),
         pytest.param(exchange(host="files.example"), "no model files", id="another API"),
     ],
 )
