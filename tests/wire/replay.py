@@ -168,7 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(soft_wrap=True, highlight=False)
     packages = [package for client, package in PACKAGES.items() if chosen.package in (None, client)]
     columns = [Column(name, no_wrap=True) for name in ("client", "version", "exchanges", *KINDS)]
-    table = Table(*columns, box=box.SIMPLE_HEAD, collapse_padding=True, padding=(0, 1))
+    table = Table(*columns, box=box.SIMPLE_HEAD, show_edge=False, padding=0)
     trouble: list[str] = []
     with WireServer().running() as server, Progress(console=console, transient=True) as progress:
         replay = Replay(server, Memory())
