@@ -239,9 +239,7 @@ def _report(measured: Mapping[str, Mapping[str, Mapping[str, Sample]]]) -> str:
         _LINE.format("client", "", "by hand us", "spanback us", "ratio", "target", "bare us"),
     ]
     for client, kinds in measured.items():
-        for kind in kinds:
-            if kind in {"chat", "adopting"}:
-                lines.append(_row(client, kind, kinds[kind]))
+        lines += [_row(client, kind, samples) for kind, samples in kinds.items() if kind in {"chat", "adopting"}]
         if "long" in kinds:
             lines.append(_row_a_chunk(client, kinds["short"], kinds["long"]))
     return "\n".join(lines)

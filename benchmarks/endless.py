@@ -1,4 +1,4 @@
-"""Calls for the memory benchmark: by the real client, or by one so light that a million take minutes."""
+"""Calls for the memory benchmark: by real clients, or by one so light that a million take minutes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from typing import Any, Final, Protocol
 import openai
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response
+from tests.clients.cases import MODEL_ERROR
 
+import spanback
 from benchmarks import wire
+from benchmarks.clients import STYLES, case_of
+from benchmarks.inside import MODEL, InsideServer
 
 _CHUNKS: Final = 12
 
@@ -38,6 +42,10 @@ class Calls(Protocol):
 
     def failed(self) -> None:
         """A call that raises."""
+        ...
+
+    def rated(self, chunks: list[Any], stream: Any) -> Any:
+        """What an app gives feedback on, from the chunks that it has read."""
         ...
 
 
@@ -74,6 +82,10 @@ class RealCalls:
         """A call whose answer is no JSON."""
         with suppress(ValueError, openai.OpenAIError):
             self._broken.create(**wire.chat_arguments())
+
+    def rated(self, chunks: list[Any], stream: Any) -> Any:
+        """The last chunk; the stream itself where none was read."""
+        return chunks[-1] if chunks else stream
 
 
 class LightCalls:
@@ -127,6 +139,10 @@ class LightCalls:
         with suppress(openai.APIConnectionError):
             self._client.request(ChatCompletion, self._options["fail"], stream=False, stream_cls=None)
 
+    def rated(self, chunks: list[Any], stream: Any) -> Any:
+        """The last chunk; the stream itself where none was read."""
+        return chunks[-1] if chunks else stream
+
     def _answer(self, cast_to: Any, options: Any, *, stream: bool) -> Any:
         number = next(self._numbers)
         if options is self._options["fail"]:
@@ -144,6 +160,57 @@ class LightCalls:
     def _iterate(self, response_id: str) -> Iterator[Any]:
         for chunk in self._chunks:
             yield chunk.model_copy(update={"id": response_id})
+
+
+class CaseCalls:
+    """A client of the tests' matrix, answered inside the process. What a client lacks is a whole call instead.
+
+    Args:
+        client: Its name.
+        server: Where its calls go, which must be answering.
+    """
+
+    def __init__(self, client: str, server: InsideServer) -> None:
+        case = case_of(client)
+        styles = {style.name: style for style in case.styles}
+        whole, streamed = STYLES[client]
+        server.speak(case.answers)
+        self._client = case.connect(server, False)
+        self._whole, self._streamed = styles[whole], styles[streamed]
+        self._raw = next(
+            (style for name, style in styles.items() if "raw" in name and not style.is_stream), self._whole
+        )
+
+    def whole(self) -> Any:
+        """A chat."""
+        got = self._whole.call(self._client, MODEL)
+        return self._whole.rated(got) if self._whole.rated else got
+
+    def stream(self) -> Any:
+        """An open stream."""
+        return self._streamed.call(self._client, MODEL)
+
+    def background(self) -> Any:
+        """A chat."""
+        return self.whole()
+
+    def never_parsed(self) -> Any:
+        """A raw response that nobody parses."""
+        got = self._raw.call(self._client, MODEL)
+        return self.whole() if hasattr(got, "__enter__") else got
+
+    def failed(self) -> None:
+        """A call that the server refuses."""
+        with suppress(Exception):
+            self._whole.call(self._client, MODEL_ERROR)
+
+    def rated(self, chunks: list[Any], stream: Any) -> Any:
+        """What the case says of chunks; the stream itself where none was read, if it can be rated."""
+        if self._streamed.rated is not None:
+            return self._streamed.rated(chunks, stream)
+        if chunks:
+            return chunks[-1]
+        return stream if spanback.reference(stream) is not None else None
 
 
 def _options(url: str, body: dict[str, Any]) -> Any:

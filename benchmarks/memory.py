@@ -8,7 +8,7 @@ keeps the last thousand responses. Spans and events go through batch processors 
 With `--client light`, the default, the client's own request is replaced, below spanback, by one that returns objects
 of the client's types at once: the real one takes several times as long as what is measured here, which is spanback's
 wrapper, spans, streams, index and feedback. `--client real` makes every call with the real client over a transport
-inside the process.
+inside the process. The name of another client makes calls of that one, as the tests' matrix has them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -31,13 +32,16 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 import spanback
-from benchmarks.endless import Calls, LightCalls, RealCalls
+from benchmarks.clients import STYLES
+from benchmarks.endless import Calls, CaseCalls, LightCalls, RealCalls
+from benchmarks.inside import InsideServer
 from benchmarks.scenarios import NullExporter
 
 EXAMPLES: Final = """
 examples:
   python -m benchmarks.memory
   python -m benchmarks.memory --calls 100000 --client real
+  python -m benchmarks.memory --calls 100000 --client anthropic
 """
 MOST_MB: Final = 4.0
 _LEAST_WARM_UP: Final = 20_000
@@ -78,17 +82,18 @@ class App:
             )
 
     def _read(self) -> Any:
-        return list(self._calls.stream())[-1]
+        stream = self._calls.stream()
+        return self._calls.rated(list(stream), stream)
 
     def _break_off(self) -> Any:
         self.left_open += 1
         stream = self._calls.stream()
         next(iter(stream))
-        return stream
+        return self._calls.rated([], stream)
 
     def _never_read(self) -> Any:
         self.left_open += 1
-        return self._calls.stream()
+        return self._calls.rated([], self._calls.stream())
 
 
 class NullLogExporter:
@@ -114,13 +119,26 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("--calls", type=int, default=1_000_000, help="calls, each with a feedback signal; 1,000,000")
-    parser.add_argument("--client", choices=("light", "real"), default="light", help="what makes the calls; light")
+    parser.add_argument("--client", choices=("light", "real", *STYLES), default="light", help="of the calls; light")
     parser.add_argument("--most-mb", type=float, default=MOST_MB, help=f"growth allowed after the warm-up; {MOST_MB}")
     given = parser.parse_args(arguments)
     tracer_provider, logger_provider = TracerProvider(), LoggerProvider()
     tracer_provider.add_span_processor(BatchSpanProcessor(NullExporter()))
     logger_provider.add_log_record_processor(BatchLogRecordProcessor(cast("Any", NullLogExporter())))
-    app = App(LightCalls() if given.client == "light" else RealCalls())
+    server = InsideServer()
+    with server.answering() if given.client in STYLES else nullcontext():
+        return _measure(given, App(_calls_of(given.client, server)), tracer_provider, logger_provider)
+
+
+def _calls_of(client: str, server: InsideServer) -> Calls:
+    if client in STYLES:
+        return CaseCalls(client, server)
+    return LightCalls() if client == "light" else RealCalls()
+
+
+def _measure(
+    given: argparse.Namespace, app: App, tracer_provider: TracerProvider, logger_provider: LoggerProvider
+) -> int:
     spanback.instrument(tracer_provider=tracer_provider, logger_provider=logger_provider, set_up=False)
     print(f"{'calls and signals':>18}{'streams left open':>19}{'RSS MB':>9}{'growth MB':>11}{'us each':>9}", flush=True)
     app.run(max(given.calls // 10, _LEAST_WARM_UP))

@@ -37,7 +37,9 @@ def run(code: str, server: LoopbackServer, *command: str, **environment: str) ->
 IMPORTS = """
 import spanback
 spanback.instrument()
-print([name for name in sys.modules if name.partition(".")[0] in {"openai", "httpx", "httpx2", "pydantic"}], end=" ")
+clients = {"aiobotocore", "anthropic", "boto3", "botocore", "cohere", "groq", "httpx", "httpx2", "langchain_core"}
+clients |= {"litellm", "mistralai", "ollama", "openai", "pydantic", "together"}
+print([name for name in sys.modules if name.partition(".")[0] in clients or "genai" in name], end=" ")
 print({line.state for line in spanback.status() if line.client == 'openai' and '_base_client' in line.target})
 """
 
