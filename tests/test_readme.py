@@ -98,6 +98,14 @@ def test_every_attribute_named_is_one_that_is_written():
     assert {one for one in ours if f"`{one}`" not in README} == set()
 
 
+def test_the_table_of_clients_is_the_matrix():
+    """The README lists the clients, their versions and their call styles as the tests have them."""
+    from tests.clients.table import table
+
+    shown = README.partition("<!-- clients -->\n")[2].partition("\n<!-- /clients -->")[0]
+    assert shown == table(), "python -m tests.clients.table prints what belongs there"
+
+
 def test_every_variable_named_is_one_that_is_read():
     """The README's variables and those that the settings read are the same."""
     source = Path(_settings.__file__).read_text(encoding="utf-8")

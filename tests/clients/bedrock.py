@@ -505,5 +505,11 @@ def styles() -> list[Style]:
 
 
 CASE = ClientCase(
-    client="bedrock", distribution="botocore", module="botocore", connect=connect, answers=answers, styles=styles()
+    client="bedrock",
+    distribution="botocore",
+    module="botocore",
+    connect=connect,
+    answers=answers,
+    styles=styles(),
+    note="; async through `aiobotocore`",
 )

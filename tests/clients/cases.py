@@ -66,6 +66,7 @@ class ClientCase:
         answers: What the server says.
         styles: Every way of calling it.
         has_server_address: Whether its spans have `server.address` and `server.port`.
+        note: What the README's table says of it besides.
     """
 
     client: str
@@ -75,3 +76,4 @@ class ClientCase:
     answers: Answers
     styles: Sequence[Style] = field(default=())
     has_server_address: bool = True
+    note: str = ""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.clients.cases import ClientCase
 from tests.clients.test_matrix import MODULES
+from tests.instrumentation.driving import BODIES
 
 ROOT = Path(__file__).parent.parent.parent
 _PINNED = re.compile(r'"([A-Za-z0-9_.-]+)==([^"]+)"')
@@ -27,21 +28,36 @@ def newest() -> dict[str, str]:
     return {name.lower(): ".".join(version.split(".")[:2]) for name, version in (line.split("==") for line in lines)}
 
 
+def versions(name: str) -> str:
+    """The oldest and the newest of a distribution."""
+    first, last = oldest().get(name), newest()[name]
+    return last if first in {None, last} else f"{first} to {last}"
+
+
+def openai() -> str:
+    """The row of the client that has a matrix of its own."""
+    endpoints = ", ".join(f"`{name}`" for name in BODIES)
+    styles = "each made, streamed, by the `.stream()` helper, parsed, raw, as a streaming response, in the background"
+    return f"| `openai` | {versions('openai')} | {endpoints}: {styles}; `realtime.connect`, `responses.connect` |"
+
+
 def row(case: ClientCase) -> str:
     """One client: its versions, and its call styles."""
     kinds: dict[str, set[str]] = {}
     for style in case.styles:
         kinds.setdefault(style.name.removesuffix(" async"), set()).add("async" if style.is_async else "sync")
-    styles = [f"`{name}`{'' if len(both) == 2 else f' ({both.pop()})'}" for name, both in kinds.items()]
+    usual = {"sync"} if all(both == {"sync"} for both in kinds.values()) else {"sync", "async"}
+    styles = [f"`{name}`{'' if both == usual else f' ({both.pop()})'}" for name, both in kinds.items()]
     name = case.distribution
-    versions = f"{oldest().get(name, '?')} to {newest().get(name, '?')}"
-    return f"| `{case.client}` | {versions} | {', '.join(styles)} |"
+    return f"| `{case.client}` | {versions(name)} | {', '.join(styles)}{case.note} |"
 
 
 def table() -> str:
-    """The whole table."""
-    cases = [importlib.import_module(f"tests.clients.{name}").CASE for name in MODULES]
-    return "\n".join(["| client | versions | call styles, sync and async |", "|---|---|---|", *map(row, cases)])
+    """The whole table, but for the clients that are tested in environments of their own."""
+    cases = [importlib.import_module(f"tests.clients.{name}").CASE for name in MODULES if not name.endswith("_async")]
+    return "\n".join(
+        ["| client | versions | call styles, each sync and async |", "|---|---|---|", openai(), *map(row, cases)]
+    )
 
 
 if __name__ == "__main__":

@@ -158,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
         return b"".join(pieces)
 
-    def date_time_string(self, timestamp: float | None = None) -> str:  # noqa: ARG002 - the base class gives it
+    def date_time_string(self, timestamp: float | None = None) -> str:
         """Always the same: some clients put the headers of an answer into what an app gets."""
         return "Sat, 21 Nov 2026 00:00:00 GMT"
 

@@ -206,9 +206,12 @@ def test_a_peer_that_goes_away(peers: Any, shadow: Any, instrument: Any, client:
     assert any(patch.owner is openai.OpenAI and patch.wrapper is openai.OpenAI.request for patch in WRAPPING._patches)
 
 
-def test_ours_in_any_case(peers: Any, instrument: Any, client: Any, memory: Memory, monkeypatch: Any) -> None:
+@pytest.mark.parametrize("peer", ["openinference.instrumentation", "openlit"])
+def test_ours_in_any_case(
+    peer: str, peers: Any, instrument: Any, client: Any, memory: Memory, monkeypatch: Any
+) -> None:
     """With `adopt=False` a span of ours is made inside a peer's, and peers are asked to make none inside ours."""
-    monkeypatch.setitem(sys.modules, "openinference.instrumentation", ModuleType("openinference.instrumentation"))
+    monkeypatch.setitem(sys.modules, peer, ModuleType(peer))
     instrument(adopt=False)
     tracer = memory.tracer_provider.get_tracer(SCOPE)
     with tracer.start_as_current_span("openai.chat", attributes=CHAT):

@@ -204,10 +204,8 @@ class Wrapping:
             setattr(owner, patch.name, patch.wrapper)
 
     def _patch_again(self, adapter: Adapter, target: Target, cls: type, name: str) -> None:
-        for owner in cls.__mro__:
-            if name in vars(owner):
-                self._patch(adapter, target, owner, name, vars(owner)[name])
-                return
+        owner = next(one for one in cls.__mro__ if name in vars(one))
+        self._patch(adapter, target, owner, name, vars(owner)[name])
 
     def _patch(self, adapter: Adapter, target: Target, owner: Any, name: str, original: Any) -> _Patch:
         patch = _Patch(adapter.client, target, owner, name, original, peer_in(original))
