@@ -63,6 +63,9 @@ STYLES: Final[Mapping[str, tuple[str, str]]] = {
     "together": ("chat.completions.create", "chat.completions.create streamed"),
 }
 """A whole chat and a streamed one, as the tests' matrix names them."""
+_MOST_S: Final = 3.0
+_FEWEST_ROUNDS: Final = 8
+_WARM_UP_CALLS: Final = 5  # which `Runner` makes in each turn
 _ENDINGS: Final = ("gen_ai.response.", "gen_ai.usage.", "openai.response.", "aws.bedrock.response.")
 _LINE: Final = "{:<14}{:<12}{:>16}{:>16}{:>8}{:>8}{:>10}"
 
@@ -171,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     known = ", ".join(STYLES)
     parser.add_argument("clients", nargs="*", default=list(STYLES), metavar="CLIENT", help=f"of {known}; all")
-    parser.add_argument("--rounds", type=int, default=40, help="rounds; 40")
+    parser.add_argument("--rounds", type=int, default=40, help="rounds, fewer where they would take long; 40")
     parser.add_argument("--calls", type=int, default=6, help="calls of each variant in a round; 6")
     parser.add_argument("--json", action="store_true", help="print every number as JSON")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # the one client in this process
@@ -207,17 +210,26 @@ def _measure(client: str, rounds: int, calls: int) -> dict[str, dict[str, Any]]:
         made = case.connect(server, False)
         whole = call_of(unary, made)
         by_hand = Span.of(whole).around(providers.tracer, whole)
-        found["chat"] = runner.run(_variants(whole, by_hand, providers), rounds, 3 * calls)
+        found["chat"] = _run(runner, _variants(whole, by_hand, providers), rounds, 3 * calls)
         stream = call_of(streamed, made)
         by_hand = call_of(Span.of(stream).around_stream(providers.tracer, streamed), made)
         for kind, server.more_pieces in (("short", 0), ("long", MORE_CHUNKS)):
-            found[kind] = runner.run(_variants(stream, by_hand, providers), rounds, calls)
+            found[kind] = _run(runner, _variants(stream, by_hand, providers), rounds, calls)
         server.more_pieces = 0
         if client == "anthropic" and int(version(client).partition(".")[0]) >= 2:
             traced = case.connect(server, False, open_telemetry={"tracer_provider": providers.tracer_provider})
             both = _variants(call_of(unary, traced), None, providers)
-            found["adopting"] = runner.run(both, rounds, 3 * calls)
+            found["adopting"] = _run(runner, both, rounds, 3 * calls)
     return {kind: {name: asdict(one) for name, one in samples.items()} for kind, samples in found.items()}
+
+
+def _run(runner: Runner, variants: list[Variant], rounds: int, calls: int) -> dict[str, Sample]:
+    """As many rounds as are asked for, or as fit into the time: some clients take milliseconds for a call."""
+    runner.once(variants[0])
+    start_s = time.perf_counter()
+    runner.once(variants[0])
+    turn_s = (time.perf_counter() - start_s) * (calls + _WARM_UP_CALLS)
+    return runner.run(variants, min(rounds, max(_FEWEST_ROUNDS, int(_MOST_S / turn_s / len(variants)))), calls)
 
 
 def case_of(client: str) -> ClientCase:
