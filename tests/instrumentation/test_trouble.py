@@ -163,7 +163,7 @@ def test_a_result_that_cannot_be_sorted(instrument: Any, client: Any, memory: Me
     instrument()
     raw = client.chat.completions.with_raw_response.create(model="not-json", messages=MESSAGES)
     assert memory.span.status.status_code is StatusCode.UNSET
-    assert complaints.take() == ["_end_or_watch raised; the app goes on"]
+    assert complaints.take() == ["end_or_watch raised; the app goes on"]
     with pytest.raises(ValueError, match="Unterminated string"):
         raw.parse()
 
@@ -252,7 +252,7 @@ def test_spans_that_do_not_record_are_only_referred_to(instrument: Any, client: 
 @pytest.mark.parametrize("slot", [iter([1, 2]), (number for number in (1, 2))])
 def test_streams_of_other_kinds(slot: Any, memory: Memory, instrument: Callable[..., None]) -> None:
     """A stream whose inside is no generator, or that has no body to close, is read as before."""
-    from spanback.instrumentation._wrap import _end_or_watch
+    from spanback.instrumentation._around import end_or_watch
 
     instrument()
     request = Request(ADAPTER.endpoints["post /embeddings"], "openai", None, {}, True, None, None)
@@ -260,6 +260,6 @@ def test_streams_of_other_kinds(slot: Any, memory: Memory, instrument: Callable[
     call = _call.Call(request, span, Context(), 1, is_own=True)
     stream = SimpleNamespace(slot=slot)
     adapter: Any = SimpleNamespace(sort=lambda _request, result: Received(stream=result, slot="slot"))
-    assert _end_or_watch(adapter, call, stream)
+    assert end_or_watch(adapter, call, stream)
     assert list(stream.slot) == [1, 2]
     assert memory.span.name == "embeddings"

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import functools
 import importlib
-import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
-from types import FunctionType
 from typing import Any, Final, Literal
 
 import wrapt
 
 from spanback._never_raise import never_raise
-from spanback._spanref import attach
 from spanback.instrumentation._adapter import Adapter, Target
 from spanback.instrumentation._adopt import ADOPTED, peer_in
-from spanback.instrumentation._begin import Capture, Site, begin
-from spanback.instrumentation._call import Call, end_abandoned
-from spanback.instrumentation._managers import watch_entry
-from spanback.instrumentation._sessions import hearing, saying
+from spanback.instrumentation._around import Patch, only_if, wrapper_of
+from spanback.instrumentation._call import end_abandoned
 from spanback.instrumentation._steps import give_back_steps
-from spanback.instrumentation._streams import read_late, watch
 from spanback.instrumentation.providers import CLIENTS
 
 State = Literal["patched", "adopted", "not imported", "not instrumented", "not installed", "missing attribute"]
@@ -51,31 +45,13 @@ class TargetStatus:
     detail: str | None = None
 
 
-@dataclass(slots=True, eq=False)
-class _Patch:
-    """One function that is wrapped, where it stood."""
-
-    client: str
-    target: Target
-    owner: Any
-    name: str
-    original: Any
-    peer: str | None
-    wrapper: Any = None
-    is_live: bool = True
-
-    def site(self, adapter: Adapter) -> Site:
-        """What the begin of a call is told of it."""
-        return Site(adapter, self.peer, self.target.endpoint)
-
-
 class Wrapping:
     """What is wrapped in this process."""
 
     def __init__(self) -> None:
         self._clients: frozenset[str] = frozenset()
         self._hooked: set[tuple[str, str]] = set()
-        self._patches: list[_Patch] = []
+        self._patches: list[Patch] = []
         self._missing: set[Target] = set()
 
     def install(self, clients: Iterable[str]) -> None:
@@ -200,16 +176,16 @@ class Wrapping:
         inner = vars(owner).get(target.shadowed_by or "")
         if shadows and inner is not None:
             patch = self._patch(adapter, target, owner, target.shadowed_by or "", inner)
-            patch.wrapper = _only_if(is_missed, patch.wrapper, inner)
+            patch.wrapper = only_if(is_missed, patch.wrapper, inner)
             setattr(owner, patch.name, patch.wrapper)
 
     def _patch_again(self, adapter: Adapter, target: Target, cls: type, name: str) -> None:
         owner = next(one for one in cls.__mro__ if name in vars(one))
         self._patch(adapter, target, owner, name, vars(owner)[name])
 
-    def _patch(self, adapter: Adapter, target: Target, owner: Any, name: str, original: Any) -> _Patch:
-        patch = _Patch(adapter.client, target, owner, name, original, peer_in(original))
-        patch.wrapper = _wrapper(adapter, patch)
+    def _patch(self, adapter: Adapter, target: Target, owner: Any, name: str, original: Any) -> Patch:
+        patch = Patch(adapter.client, target, owner, name, original, peer_in(original))
+        patch.wrapper = wrapper_of(adapter, patch)
         self._patches.append(patch)
         setattr(owner, name, patch.wrapper)
         return patch
@@ -217,189 +193,6 @@ class Wrapping:
 
 WRAPPING: Final = Wrapping()
 """The wrapping of this process."""
-
-
-def _wrapper(adapter: Adapter, patch: _Patch) -> Callable[..., Any]:
-    """What takes the place of a function: plain functions, since a call through wrapt's proxy costs 3 us more."""
-    session = patch.target.says or patch.target.hears
-    if session is not None:
-        listen = saying if patch.target.says is not None else hearing
-        return listen(session, adapter, patch.original, lambda: patch.is_live)
-    is_method = inspect.isclass(patch.owner)
-    wrapped = patch.original
-    if not is_method:
-        wrapped = _as_method(wrapped)
-    elif type(wrapped) is not FunctionType:  # a proxy says that it is one
-        wrapped = _bound(wrapped)
-    make = _async_around if patch.target.is_async else _around
-    around = make(adapter, patch, wrapped)
-    if patch.target.is_late is not None:
-        late = _async_around_late if patch.target.is_async else _around_late
-        around = late(adapter, patch, wrapped, around, patch.target.is_late)
-    if patch.target.is_manager:
-        around = _around_manager(adapter, patch, wrapped)
-    if not is_method:
-        around = (_async_as_function if patch.target.is_async else _as_function)(around)
-    return functools.wraps(patch.original)(around)
-
-
-def _around(adapter: Adapter, patch: _Patch, wrapped: Callable[..., Any]) -> Callable[..., Any]:
-    site = patch.site(adapter)
-
-    def around(instance: Any, *args: Any, **kwargs: Any) -> Any:
-        call = never_raise(begin, site, instance, args, kwargs) if patch.is_live else None
-        if call is None:
-            return wrapped(instance, *args, **kwargs)
-        try:
-            result = wrapped(instance, *args, **kwargs)
-        except BaseException as error:
-            never_raise(call.fail, error)
-            raise
-        received = never_raise(_end_or_watch, adapter, call, result)
-        if received is None:
-            never_raise(call.end)
-            return result
-        return received
-
-    return around
-
-
-def _async_around(adapter: Adapter, patch: _Patch, wrapped: Callable[..., Any]) -> Callable[..., Any]:
-    site = patch.site(adapter)
-
-    async def around(instance: Any, *args: Any, **kwargs: Any) -> Any:
-        call = never_raise(begin, site, instance, args, kwargs) if patch.is_live else None
-        if call is None:
-            return await wrapped(instance, *args, **kwargs)
-        try:
-            result = await wrapped(instance, *args, **kwargs)
-        except BaseException as error:
-            never_raise(call.fail, error)
-            raise
-        received = never_raise(_end_or_watch, adapter, call, result)
-        if received is None:
-            never_raise(call.end)
-            return result
-        return received
-
-    return around
-
-
-def _around_late(
-    adapter: Adapter,
-    patch: _Patch,
-    wrapped: Callable[..., Any],
-    around: Callable[..., Any],
-    is_late: Callable[[Mapping[str, Any]], bool],
-) -> Callable[..., Any]:
-    def choose(instance: Any, *args: Any, **kwargs: Any) -> Any:
-        if not (patch.is_live and is_late(kwargs)):
-            return around(instance, *args, **kwargs)
-        start = functools.partial(begin, patch.site(adapter), instance, args, kwargs)
-        return read_late(start, wrapped(instance, *args, **kwargs))
-
-    return choose
-
-
-def _async_around_late(
-    adapter: Adapter,
-    patch: _Patch,
-    wrapped: Callable[..., Any],
-    around: Callable[..., Any],
-    is_late: Callable[[Mapping[str, Any]], bool],
-) -> Callable[..., Any]:
-    async def choose(instance: Any, *args: Any, **kwargs: Any) -> Any:
-        if not (patch.is_live and is_late(kwargs)):
-            return await around(instance, *args, **kwargs)
-        start = functools.partial(begin, patch.site(adapter), instance, args, kwargs)
-        return read_late(start, await wrapped(instance, *args, **kwargs))
-
-    return choose
-
-
-def _bound(wrapper: Any) -> Callable[..., Any]:
-    """A wrapper of somebody else that is no function: wrapt's know their object only when they are bound to it."""
-
-    def method(instance: Any, *args: Any, **kwargs: Any) -> Any:
-        return wrapper.__get__(instance, type(instance))(*args, **kwargs)
-
-    return method
-
-
-def _around_manager(adapter: Adapter, patch: _Patch, wrapped: Callable[..., Any]) -> Callable[..., Any]:
-    def receive(call: Call | Capture, given: Any) -> Any:
-        received = never_raise(_end_or_watch, adapter, call, given)
-        if received is None:
-            never_raise(call.end)
-            return given
-        return received
-
-    def around(instance: Any, *args: Any, **kwargs: Any) -> Any:
-        manager = wrapped(instance, *args, **kwargs)
-        if patch.is_live:
-            start = functools.partial(begin, patch.site(adapter), instance, args, kwargs)
-            never_raise(watch_entry, manager, start, receive)
-        return manager
-
-    return around
-
-
-def _as_method(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of a module, called as if it had an object."""
-
-    def method(_none: None, *args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs)
-
-    return method
-
-
-def _as_function(method: Callable[..., Any]) -> Callable[..., Any]:
-    def function(*args: Any, **kwargs: Any) -> Any:
-        return method(None, *args, **kwargs)
-
-    return function
-
-
-def _async_as_function(method: Callable[..., Any]) -> Callable[..., Any]:
-    async def function(*args: Any, **kwargs: Any) -> Any:
-        return await method(None, *args, **kwargs)
-
-    return function
-
-
-def _only_if(
-    is_so: Callable[[Any], bool], around: Callable[..., Any], wrapped: Callable[..., Any]
-) -> Callable[..., Any]:
-    """A method that goes through its wrapper only where something is so."""
-
-    @functools.wraps(wrapped)
-    def either(instance: Any, *args: Any, **kwargs: Any) -> Any:
-        return (around if never_raise(is_so, instance) else wrapped)(instance, *args, **kwargs)
-
-    return either
-
-
-def _end_or_watch(adapter: Adapter, call: Call | Capture, result: Any) -> Any:
-    """Ends the call, or lets what came back end it.
-
-    Returns:
-        What the app gets: the result, or a generator in the place of one.
-    """
-    call.leave()
-    if isinstance(call, Capture):
-        call = call.settle()
-    received = adapter.sort(call.request, result)
-    if received is None:
-        call.end(result)
-        attach(result, call.handle)
-        return result
-    call.index(received.known_as, None)
-    if received.stream is not None or received.pending is not None:
-        call.mark(result, received.stream, received.holder)
-        return watch(call, received, result)
-    call.end(received.response)
-    call.mark(result, received.response)
-    return result
 
 
 def _cell(function: Any, name: str) -> Any:
