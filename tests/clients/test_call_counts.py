@@ -55,10 +55,13 @@ LATE: Final = ("google-genai", "ollama")
 """Their streams are generators whose first step makes the call, so that ours stands in their place in any case."""
 STEADY: Final = [
     (case, style)
-    for case, style in CASES
-    if case.client != "litellm" or not (style.is_async or style.name.startswith(("Router", "responses streamed")))
+    for number, (case, style) in enumerate(CASES)
+    if not style.is_async
+    and not any(
+        one is case and not other.is_async and other.is_stream == style.is_stream for one, other in CASES[:number]
+    )
 ]
-"""All but those of LiteLLM that work in tasks and threads of their own, and so differ from call to call."""
+"""The first style of each client that is sync, whole and streamed: to count takes a second for each."""
 over_steady = pytest.mark.parametrize(
     ("case", "style"), STEADY, ids=[f"{case.client}-{style.name}" for case, style in STEADY]
 )

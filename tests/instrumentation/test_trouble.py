@@ -158,12 +158,27 @@ def test_readers_that_raise(name: str, stream: bool, bench: Any, monkeypatch: py
     assert bool(bench.complaints.take()) is (stream or name != "accumulator")
 
 
-def test_a_result_that_cannot_be_sorted(instrument: Any, client: Any, memory: Memory, complaints: Any) -> None:
+@driving.is_async
+async def test_a_result_that_cannot_be_sorted(is_async: bool, bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A result of tomorrow that no adapter can sort is the app's all the same, and its span ends."""
+
+    def sort(*_args: Any) -> Any:
+        raise LookupError("tomorrow")
+
+    monkeypatch.setattr(type(ADAPTER), "sort", sort)
+    bench.instrument()
+    client = bench.connect(is_async=is_async)
+    found = await driving.settled(client.chat.completions.create(model=MODEL, messages=MESSAGES))
+    assert found.choices[0].message.content == ANSWER
+    assert bench.memory.span.name == f"chat {MODEL}"
+    assert bench.complaints.take() == ["end_or_watch raised; the app goes on"]
+
+
+def test_a_raw_response_that_is_no_json(instrument: Any, client: Any, memory: Memory) -> None:
     """A raw response that cannot be parsed ends its span, and raises when the app parses it."""
     instrument()
     raw = client.chat.completions.with_raw_response.create(model="not-json", messages=MESSAGES)
     assert memory.span.status.status_code is StatusCode.UNSET
-    assert complaints.take() == ["end_or_watch raised; the app goes on"]
     with pytest.raises(ValueError, match="Unterminated string"):
         raw.parse()
 

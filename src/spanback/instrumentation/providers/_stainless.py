@@ -134,14 +134,17 @@ class StainlessAdapter:
 def _parsed(raw: Any) -> Any:
     """The response in a raw one whose body has arrived: the one that the app's own parse() will return.
 
-    The parse() of an async one is a coroutine that has nothing to wait for. None where there is no such response.
+    The parse() of an async one is a coroutine that has nothing to wait for. None where there is no such response; what
+    is no JSON the app's own parse() will complain of.
     """
-    parsed = raw.parse()
-    if not iscoroutine(parsed):
-        return parsed
     try:
+        parsed = raw.parse()
+        if not iscoroutine(parsed):
+            return parsed
         parsed.send(None)
     except StopIteration as done:
         return done.value
+    except ValueError:
+        return None
     parsed.close()
     return None
