@@ -16,8 +16,7 @@ from spanback.feedback import record_feedback, reference
 from spanback.feedback._target import KIND_RULE, NOTHING_RULE, RESPONSE_ID_RULE
 from spanback.testing import InMemoryTelemetry, fake_ref
 
-STARTED_NS = time.time_ns()
-HANDLE: Handle = (0xA, 0xB, 1, STARTED_NS, "openai", "gpt-4o-mini", "greeting", "7", "conv-1")
+HANDLE: Handle = (0xA, 0xB, 1, started_ns, "openai", "gpt-4o-mini", "greeting", "7", "conv-1")
 ZEROS = f"00-{0:032x}-{0:016x}-00"
 
 
@@ -182,6 +181,7 @@ def test_a_span_of_another_tracer_tells_what_it_can(attributes: Any, model: str 
 def test_a_span_of_the_sdk_gives_its_dimensions_and_start(telemetry: InMemoryTelemetry, how: str) -> None:
     """Feedback on a span, open or ended, copies what the span says of itself."""
     tracer = telemetry.tracer_provider.get_tracer("app")
+    started_ns = time.time_ns()
     attributes = {
         "gen_ai.response.id": "chatcmpl-1",
         "gen_ai.provider.name": "openai",
@@ -192,7 +192,7 @@ def test_a_span_of_the_sdk_gives_its_dimensions_and_start(telemetry: InMemoryTel
         "gen_ai.conversation.id": "conv-1",
         "gen_ai.request.seed": 7,
     }
-    span = tracer.start_span("chat", attributes=attributes, start_time=STARTED_NS)
+    span = tracer.start_span("chat", attributes=attributes, start_time=started_ns)
     if how == "ended":
         span.end()
     with trace.use_span(span, end_on_exit=how != "ended"):
@@ -202,7 +202,7 @@ def test_a_span_of_the_sdk_gives_its_dimensions_and_start(telemetry: InMemoryTel
         context.trace_id,
         context.span_id,
         sampled=True,
-        start_time_ns=STARTED_NS,
+        start_time_ns=started_ns,
         response_id="chatcmpl-1",
         provider_name="openai",
         request_model="gpt-4o-mini",
