@@ -150,7 +150,11 @@ async def main(peer: str, order: str, adopt: str = "") -> None:
             json.dumps(
                 {
                     "status": sorted(
-                        {(one.state, one.detail or "") for one in spanback.status() if one.client == "openai"}
+                        {
+                            (one.state, one.detail or "")
+                            for one in spanback.status()
+                            if "openai._base_client" in one.target
+                        }
                     )
                 }
             ),
