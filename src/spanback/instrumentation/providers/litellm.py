@@ -231,12 +231,15 @@ def routed(model: str | None, given: str | None) -> tuple[str, str | None]:
     Returns:
         The provider by its name in the conventions, and the model by the provider's name for it.
     """
-    litellm = vars(sys.modules.get("litellm", sys))
+    litellm = sys.modules.get("litellm")
     head, slash, rest = (model or "").partition("/")
-    if slash and (head == given or (given is None and head in (litellm.get("provider_list") or ()))):
+    # The names of providers are made when they are first asked for.
+    if slash and (head == given or (given is None and head in (getattr(litellm, "provider_list", None) or ()))):
         given, model = head, rest
     if given is None:
-        given = text(member((litellm.get("model_cost") or {}).get(model), "litellm_provider")) or "openai"
+        # The table of models is not: to make it may ask the network.
+        costs = getattr(litellm, "__dict__", {}).get("model_cost") or {}
+        given = text(member(costs.get(model), "litellm_provider")) or "openai"
     known = _PROVIDERS.get(given) or ("gcp.vertex_ai" if given.startswith(_VERTEX) else given)
     return known, model or None
 
