@@ -182,6 +182,11 @@ def name_service(name: str) -> None:
         os.environ.setdefault("OTEL_SERVICE_NAME", name)
 
 
+def keep_clients_offline() -> None:
+    """Asks the clients that this process imports to ask the network for nothing: LiteLLM fetches a table of prices."""
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+
+
 class InForce:
     """Which settings are in force; None until somebody asks, or names some by `use`."""
 

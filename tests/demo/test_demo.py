@@ -77,8 +77,8 @@ def test_the_demo_shows_what_its_telemetry_says(tmp_path):
         assert text in ended.out
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in ended.out.splitlines() if "│ gpt" in line]
     assert rows == [
-        ["gpt-4.1-2025-01-01", "4", "0", "4", "-0.12", "+0.07"],
-        ["gpt-4o-mini-2024-07-18", "6", "1", "7", "+0.20", "+0.13"],
+        ["gpt-4.1-2025-01-01", "4", "0", "4", "+0.17", "+0.19", "-1.00"],
+        ["gpt-4o-mini-2024-07-18", "6", "1", "7", "-0.03", "-0.03", "+0.50"],
     ]
     folder = tmp_path / "spanback-demo"
     spans = records(folder / "traces.jsonl", "resourceSpans", "scopeSpans", "spans")

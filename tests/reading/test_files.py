@@ -129,10 +129,10 @@ def test_the_summary_counts_calls_and_signals_by_model() -> None:
     """Signals without a score count, but not in the means."""
     with TelemetryFiles([WIRE]) as files:
         assert files.summary() == [
-            ModelSummary("claude-opus", 1, 2, 0, 0.25, pytest.approx(0.4 / 1.5)),
-            ModelSummary("gpt-5", 1, 1, 0, 0.4, pytest.approx(0.4)),
-            ModelSummary("gpt-5-mini", 1, 1, 1, -1.0, -1.0),
-            ModelSummary("gpt-5-mini-2025-08-07", 1, 2, 1, -1.0, -1.0),
+            ModelSummary("claude-opus", "explicit", 1, 2, 0, 0.25, pytest.approx(0.4 / 1.5)),
+            ModelSummary("gpt-5", "implicit", 1, 1, 0, 0.4, pytest.approx(0.4)),
+            ModelSummary("gpt-5-mini", "explicit", 1, 1, 1, -1.0, -1.0),
+            ModelSummary("gpt-5-mini-2025-08-07", "explicit", 1, 2, 1, -1.0, -1.0),
         ]
         assert [row.model for row in files.summary(name="stars")] == ["claude-opus"]
         assert [(row.model, row.signals) for row in files.summary(negative=True)] == [

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,6 +46,10 @@ _CALLS = st.builds(
     prompt_name=st.none() | _TEXT,
     prompt_version=st.none() | _TEXT,
     conversation_id=st.none() | _TEXT,
+    user_hash=st.none() | _TEXT,
+    experiment=st.none() | _TEXT,
+    variant=st.none() | _TEXT,
+    tags=st.lists(_TEXT, max_size=3).map(tuple),
     system_instructions=_MESSAGES,
     input_messages=_MESSAGES,
     output_messages=_MESSAGES,
@@ -81,10 +86,18 @@ def _feedback(draw: st.DrawFn) -> Feedback:
                 _TEXT, _TEXT | st.booleans() | st.integers(-(2**63), 2**63 - 1) | _NUMBER, max_size=3
             ),
             user_hash=st.none() | _TEXT,
+            rater_hash=st.none() | _TEXT,
+            criterion=st.none() | _TEXT,
             observed_at=st.none() | _TEXT,
             sampled=st.none() | st.booleans(),
             resolved=st.booleans(),
             scope=st.sampled_from(["response", "span", "conversation"]),
+            choice=st.none() | st.integers(0, 9),
+            document_id=st.none() | _TEXT,
+            tool_call_id=st.none() | _TEXT,
+            experiment=st.none() | _TEXT,
+            variant=st.none() | _TEXT,
+            tags=st.lists(_TEXT, max_size=3).map(tuple),
             dimensions=_DIMENSIONS,
             service_name=st.none() | _TEXT,
         )
@@ -115,3 +128,17 @@ def test_a_signal_comes_back_as_it_was(tmp_path_factory: Any, signal: Feedback, 
         (rated,) = files.rated()
         assert rated.feedback == (signal,)
         assert list(files.damaged()) == []
+
+
+@pytest.mark.parametrize("rejected", [("3" * 32, "4" * 16), (None, None)])
+def test_a_preference_has_both_its_links(tmp_path: Path, rejected: tuple[str | None, str | None]) -> None:
+    """The chosen response is the target, in whatever order the links stand."""
+    signal = Feedback(
+        "fb", 1, "set", "best", 1.0, trace_id="1" * 32, span_id="2" * 16, relation="chosen",
+        rejected_trace_id=rejected[0], rejected_span_id=rejected[1],
+    )  # fmt: skip
+    span = carrier_span(signal)
+    span["links"].reverse()
+    (tmp_path / "traces.jsonl").write_text(spans_line(span))
+    with TelemetryFiles([tmp_path]) as files:
+        assert list(files.feedback()) == [signal]

@@ -46,6 +46,13 @@ def test_a_wrong_observed_at_falls_back_to_the_record() -> None:
     assert Feedback("id", 7).given_time_ns == 7
 
 
+def test_a_signal_names_its_response_and_its_conversation() -> None:
+    """They are among the dimensions, as they are on the wire."""
+    signal = Feedback("id", 0, dimensions={"gen_ai.response.id": "r-1", "gen_ai.conversation.id": "c-1"})
+    assert (signal.response_id, signal.conversation_id) == ("r-1", "c-1")
+    assert (Feedback("id", 0).response_id, Feedback("id", 0).conversation_id) == (None, None)
+
+
 def test_the_json_form_has_stable_fields() -> None:
     """Programs read these names; times are ISO 8601, durations are in seconds."""
     call = Call("1" * 32, "2" * 16, None, "chat gpt-5", "chat", 0, 1_500_000_000, finish_reasons=("stop",))
@@ -74,6 +81,10 @@ def test_the_json_form_has_stable_fields() -> None:
             "prompt_name": None,
             "prompt_version": None,
             "conversation_id": None,
+            "user_hash": None,
+            "experiment": None,
+            "variant": None,
+            "tags": [],
             "system_instructions": None,
             "input_messages": None,
             "output_messages": None,
@@ -97,7 +108,18 @@ def test_the_json_form_has_stable_fields() -> None:
                 "improvement": None,
                 "metadata": {},
                 "user_hash": None,
+                "rater_hash": None,
+                "criterion": None,
+                "relation": "rates",
+                "rejected_trace_id": None,
+                "rejected_span_id": None,
                 "scope": "response",
+                "choice": None,
+                "document_id": None,
+                "tool_call_id": None,
+                "experiment": None,
+                "variant": None,
+                "tags": [],
                 "resolved": True,
                 "sampled": None,
                 "dimensions": {},

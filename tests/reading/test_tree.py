@@ -158,20 +158,20 @@ def test_a_console_without_unicode_gets_plain_signs() -> None:
     ]
 
 
-def test_the_summary_is_a_table_by_model() -> None:
+def test_the_summary_is_a_table_by_model_and_type() -> None:
     """Means have a sign and two digits, and are blank where there is no score."""
     out = StringIO()
     _tree.draw_summary(
         Console(file=out, width=100),
-        [ModelSummary("gpt-5", 3, 4, 1, 0.254, -0.0), ModelSummary(None, 1, 1, 0, None, None)],
+        [ModelSummary("gpt-5", "explicit", 3, 4, 1, 0.254, -0.0), ModelSummary(None, "implicit", 1, 1, 0, None, None)],
     )
     assert out.getvalue().splitlines() == [
         "",
         "By model",
-        "┏━━━━━━━━━┳━━━━━━━━━━━━━┳━━━━━━━━━┳━━━━━━━━━━┳━━━━━━━━━━━━┳━━━━━━━━━━━━━━━┓",
-        "┃ model   ┃ calls rated ┃ signals ┃ negative ┃ mean score ┃ weighted mean ┃",
-        "┡━━━━━━━━━╇━━━━━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━━╇━━━━━━━━━━━━╇━━━━━━━━━━━━━━━┩",
-        "│ gpt-5   │           3 │       4 │        1 │      +0.25 │         +0.00 │",
-        "│ unknown │           1 │       1 │        0 │            │               │",
-        "└─────────┴─────────────┴─────────┴──────────┴────────────┴───────────────┘",
+        "┏━━━━━━━━━┳━━━━━━━━━━┳━━━━━━━━━━━━━┳━━━━━━━━━┳━━━━━━━━━━┳━━━━━━━━━━━━┳━━━━━━━━━━━━━━━┓",
+        "┃ model   ┃ type     ┃ calls rated ┃ signals ┃ negative ┃ mean score ┃ weighted mean ┃",
+        "┡━━━━━━━━━╇━━━━━━━━━━╇━━━━━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━━╇━━━━━━━━━━━━╇━━━━━━━━━━━━━━━┩",
+        "│ gpt-5   │ explicit │           3 │       4 │        1 │      +0.25 │         +0.00 │",
+        "│ unknown │ implicit │           1 │       1 │        0 │            │               │",
+        "└─────────┴──────────┴─────────────┴─────────┴──────────┴────────────┴───────────────┘",
     ]

@@ -49,6 +49,10 @@ def call_span(call: Call) -> Json:
                 "gen_ai.prompt.name": call.prompt_name,
                 "gen_ai.prompt.version": call.prompt_version,
                 "gen_ai.conversation.id": call.conversation_id,
+                "user.hash": call.user_hash,
+                "feature_flag.key": call.experiment,
+                "feature_flag.result.variant": call.variant,
+                "spanback.tags": list(call.tags) or None,
                 "gen_ai.system_instructions": call.system_instructions,
                 "gen_ai.input.messages": call.input_messages,
                 "gen_ai.output.messages": call.output_messages,
@@ -76,21 +80,33 @@ def feedback_attributes(signal: Feedback) -> list[Json]:
             "feedback.comment": signal.comment,
             "feedback.improvement": None if signal.improvement is None else json.dumps(signal.improvement),
             "feedback.user.hash": signal.user_hash,
+            "feedback.rater.hash": signal.rater_hash,
+            "feedback.criterion": signal.criterion,
             "feedback.observed_at": signal.observed_at,
             "feedback.target.sampled": signal.sampled,
             "feedback.target.resolved": signal.resolved,
             "feedback.target.scope": signal.scope,
+            "feedback.target.choice": signal.choice,
+            "feedback.target.document.id": signal.document_id,
+            "gen_ai.tool.call.id": signal.tool_call_id,
+            "feature_flag.key": signal.experiment,
+            "feature_flag.result.variant": signal.variant,
+            "spanback.tags": list(signal.tags) or None,
         }
         | dict(signal.dimensions)
         | {f"feedback.metadata.{key}": value for key, value in signal.metadata.items()}
     )
 
 
+def _link(trace_id: str | None, span_id: str | None, relation: str) -> Json:
+    return {"traceId": trace_id, "spanId": span_id, "attributes": attributes({"feedback.relation": relation})}
+
+
 def carrier_span(signal: Feedback) -> Json:
     """The span form of a signal."""
-    links = [
-        {"traceId": signal.trace_id, "spanId": signal.span_id, "attributes": attributes({"feedback.relation": "rates"})}
-    ]
+    links = [_link(signal.trace_id, signal.span_id, signal.relation)]
+    if signal.rejected_span_id:
+        links.append(_link(signal.rejected_trace_id, signal.rejected_span_id, "rejected"))
     return {
         "traceId": "f" * 32,
         "spanId": "f" * 16,

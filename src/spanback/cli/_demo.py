@@ -171,11 +171,12 @@ def _draw_summary(console: Console, report: Report) -> None:
 
     table = Table(title="By model", title_justify="left", title_style="bold")
     table.add_column("model")
-    for heading in ("calls", "errors", "signals", "mean score", "weighted mean"):
+    for heading in ("calls", "errors", "signals", "mean score", "weighted mean", "implicit mean"):
         table.add_column(heading, justify="right")
     for row in report.models:
         counts = (str(row.calls), str(row.errors), str(row.signals))
-        table.add_row(row.model, *counts, _mean(row.mean_score), _mean(row.weighted_mean_score))
+        means = (row.mean_score, row.weighted_mean_score, row.implicit_mean_score)
+        table.add_row(row.model, *counts, *map(_mean, means))
     console.print()
     console.print(table)
     console.print(f"{len(report.calls)} calls, {report.signals} signals")

@@ -64,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def targets_here() -> list[TargetStatus]:
     """What `spanback.status()` says once the installed clients have been imported; nothing stays instrumented."""
+    _settings.keep_clients_offline()
     spanback.instrument(set_up=False)
     try:
         for client in {target.client for target in spanback.status() if target.state == "not imported"}:

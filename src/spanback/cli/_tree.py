@@ -71,14 +71,16 @@ def draw_heading(console: Console) -> None:
 
 
 def draw_summary(console: Console, summary: Sequence[ModelSummary]) -> None:
-    """Prints a table with one line for each model."""
+    """Prints a table with one line for each model and type of signal."""
     table = Table()
     table.add_column("model")
+    table.add_column("type")
     for heading in ("calls rated", "signals", "negative", "mean score", "weighted mean"):
         table.add_column(heading, justify="right")
     for row in summary:
         counts = (str(row.calls), str(row.signals), str(row.negative))
-        table.add_row(_clean(row.model or "unknown"), *counts, _mean(row.mean_score), _mean(row.weighted_mean_score))
+        names = (_clean(row.model or "unknown"), _clean(row.type))
+        table.add_row(*names, *counts, _mean(row.mean_score), _mean(row.weighted_mean_score))
     console.print(Text("\nBy model", style="bold"))
     console.print(table)
 

@@ -125,7 +125,7 @@ class TelemetryFiles:
     def summary(
         self, *, name: str | None = None, since_ns: int | None = None, negative: bool = False
     ) -> list[ModelSummary]:
-        """What the signals say by model. The arguments are those of `rated`."""
+        """What the signals say by model and type. The arguments are those of `rated`."""
         self._read_calls()
         return self._join.summary(_where(name, since_ns, negative))
 

@@ -25,7 +25,7 @@ _SCHEMA: Final = """
     PRAGMA synchronous = OFF;
     PRAGMA cache_size = -32768;
     CREATE TABLE signal (
-        id TEXT PRIMARY KEY, form INTEGER, time_ns INTEGER, given_ns INTEGER, withdrawn INTEGER, name TEXT,
+        id TEXT PRIMARY KEY, form INTEGER, time_ns INTEGER, given_ns INTEGER, withdrawn INTEGER, name TEXT, type TEXT,
         score REAL, weight REAL, model TEXT, target TEXT, record BLOB
     );
     CREATE INDEX signal_target ON signal (target);
@@ -39,11 +39,11 @@ _FROM_SPAN: Final = 1
 
 # The latest record of an id stands, whatever the order of reading.
 _PUT_SIGNAL: Final = """
-    INSERT INTO signal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO signal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET
         form = excluded.form, time_ns = excluded.time_ns, given_ns = excluded.given_ns,
-        withdrawn = excluded.withdrawn, name = excluded.name, score = excluded.score, weight = excluded.weight,
-        model = excluded.model, target = excluded.target, record = excluded.record
+        withdrawn = excluded.withdrawn, name = excluded.name, type = excluded.type, score = excluded.score,
+        weight = excluded.weight, model = excluded.model, target = excluded.target, record = excluded.record
     WHERE (excluded.time_ns, excluded.form) >= (signal.time_ns, signal.form)
 """
 _WANTED: Final = "NOT withdrawn AND (:name IS NULL OR name = :name) AND given_ns >= :since_ns"
@@ -60,11 +60,11 @@ _SIGNALS_OF_TARGET: Final = f"""
     SELECT form, record FROM signal WHERE target = :target AND {_WANTED} ORDER BY time_ns, id
 """  # noqa: S608 - made of constants
 _SUMMARY: Final = f"""
-    SELECT ifnull(call.model, signal.model) AS its_model, count(DISTINCT target), count(*),
+    SELECT ifnull(call.model, signal.model) AS its_model, type, count(DISTINCT target), count(*),
         count(*) FILTER (WHERE score < 0),
         avg(score), sum(score * weight) / nullif(sum(weight) FILTER (WHERE score IS NOT NULL), 0)
     FROM signal JOIN ({_TARGETS}) USING (target) LEFT JOIN call USING (target) WHERE {_WANTED}
-    GROUP BY its_model ORDER BY its_model IS NULL, its_model
+    GROUP BY its_model, type ORDER BY its_model IS NULL, its_model, type
 """  # noqa: S608 - made of constants
 
 
@@ -98,6 +98,7 @@ class Join:
             signal.given_time_ns,
             signal.action == "retract",
             signal.name,
+            signal.type,
             signal.score,
             signal.weight,
             dimensions.get(semconv.GEN_AI_RESPONSE_MODEL) or dimensions.get(semconv.GEN_AI_REQUEST_MODEL),
@@ -167,7 +168,7 @@ class Join:
             yield RatedCall(self._call(target), tuple(_signal_from(*row) for row in signals))
 
     def summary(self, where: dict[str, Any]) -> list[ModelSummary]:
-        """What the signals say by model, in the order of the models' names."""
+        """What the signals say by model and type, in the order of the models' names."""
         return [ModelSummary(*row) for row in self._db.execute(_SUMMARY, where)]
 
     def _call(self, target: str) -> Call | None:

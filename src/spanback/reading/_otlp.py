@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from spanback import semconv
@@ -18,6 +19,7 @@ from spanback.reading._rows import MAX_TIME_NS, Call, Feedback
 Record = Mapping[str, Any]
 
 _OTHER_ERROR: Final = "_OTHER"
+_RATES, _CHOSEN, _REJECTED = "rates", "chosen", "rejected"
 _STATUS_ERROR: Final = (2, "STATUS_CODE_ERROR")
 _DIMENSIONS: Final = (
     semconv.GEN_AI_PROVIDER_NAME,
@@ -82,7 +84,6 @@ def call_from(span: Record, service_name: str | None, event: Content = NO_CONTEN
     if trace_id is None or span_id is None:
         raise ValueError("a span without ids")
     start_time_ns = _time_ns(span.get("startTimeUnixNano"))
-    reasons = attributes.get(semconv.GEN_AI_RESPONSE_FINISH_REASONS) or ()
     content = content_of(attributes)
     return Call(
         trace_id=trace_id,
@@ -98,12 +99,16 @@ def call_from(span: Record, service_name: str | None, event: Content = NO_CONTEN
         response_id=_text(attributes.get(semconv.GEN_AI_RESPONSE_ID)),
         input_tokens=_integer(attributes.get(semconv.GEN_AI_USAGE_INPUT_TOKENS)),
         output_tokens=_integer(attributes.get(semconv.GEN_AI_USAGE_OUTPUT_TOKENS)),
-        finish_reasons=tuple(map(str, [reasons] if isinstance(reasons, str) else reasons)),
+        finish_reasons=_texts(attributes.get(semconv.GEN_AI_RESPONSE_FINISH_REASONS)),
         error_type=_text(attributes.get(semconv.ERROR_TYPE)) or _failure(span),
         service_name=service_name,
         prompt_name=_text(attributes.get(semconv.GEN_AI_PROMPT_NAME)),
         prompt_version=_text(attributes.get(semconv.GEN_AI_PROMPT_VERSION)),
         conversation_id=_text(attributes.get(semconv.GEN_AI_CONVERSATION_ID)),
+        user_hash=_text(attributes.get(semconv.USER_HASH)),
+        experiment=_text(attributes.get(semconv.FEATURE_FLAG_KEY)),
+        variant=_text(attributes.get(semconv.FEATURE_FLAG_RESULT_VARIANT)),
+        tags=_texts(attributes.get(semconv.TAGS)),
         system_instructions=_first(content.system_instructions, event.system_instructions),
         input_messages=_first(content.input_messages, event.input_messages),
         output_messages=_first(content.output_messages, event.output_messages),
@@ -127,10 +132,14 @@ def content_of(attributes: Mapping[str, Any]) -> Content:
 def feedback_from_span(span: Record, service_name: str | None) -> Feedback:
     """The signal that a carrier span holds. Its target is what it links to, never its parent."""
     links = span.get("links") or ()
-    target = next((link for link in links if attributes_of(link).get(semconv.FEEDBACK_RELATION) == "rates"), None)
-    if target is None:
-        target = next(iter(links), {})
-    return _feedback(attributes_of(span), _time_ns(span.get("startTimeUnixNano")), ids_of(target), service_name)
+    by_relation = {attributes_of(link).get(semconv.FEEDBACK_RELATION): link for link in reversed(links)}
+    relation = next((name for name in (_RATES, _CHOSEN) if name in by_relation), None)
+    target = next(iter(links), {}) if relation is None else by_relation[relation]
+    signal = _feedback(attributes_of(span), _time_ns(span.get("startTimeUnixNano")), ids_of(target), service_name)
+    if relation != _CHOSEN:
+        return signal
+    rejected_trace_id, rejected_span_id = ids_of(by_relation.get(_REJECTED, {}))
+    return replace(signal, relation=_CHOSEN, rejected_trace_id=rejected_trace_id, rejected_span_id=rejected_span_id)
 
 
 def feedback_from_log(record: Record, service_name: str | None) -> Feedback:
@@ -170,10 +179,18 @@ def _feedback(
         improvement=_json_or_text(get(semconv.FEEDBACK_IMPROVEMENT)),
         metadata={key[len(prefix) :]: value for key, value in attributes.items() if key.startswith(prefix)},
         user_hash=_text(get(semconv.FEEDBACK_USER_HASH)),
+        rater_hash=_text(get(semconv.FEEDBACK_RATER_HASH)),
+        criterion=_text(get(semconv.FEEDBACK_CRITERION)),
         observed_at=_text(get(semconv.FEEDBACK_OBSERVED_AT)),
         sampled=sampled if isinstance(sampled, bool) else None,
         resolved=resolved if isinstance(resolved, bool) else span_id is not None,
         scope=str(get(semconv.FEEDBACK_TARGET_SCOPE, "response")),
+        choice=_integer(get(semconv.FEEDBACK_TARGET_CHOICE)),
+        document_id=_text(get(semconv.FEEDBACK_TARGET_DOCUMENT_ID)),
+        tool_call_id=_text(get(semconv.GEN_AI_TOOL_CALL_ID)),
+        experiment=_text(get(semconv.FEATURE_FLAG_KEY)),
+        variant=_text(get(semconv.FEATURE_FLAG_RESULT_VARIANT)),
+        tags=_texts(get(semconv.TAGS)),
         dimensions={name: str(attributes[name]) for name in _DIMENSIONS if attributes.get(name) is not None},
         service_name=service_name,
     )
@@ -245,6 +262,10 @@ def _required(attributes: Mapping[str, Any], key: str) -> str:
 
 def _text(value: Any) -> str | None:
     return None if value is None else str(value)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, [value] if isinstance(value, str) else value or ()))
 
 
 def _first(*values: Any) -> Any:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final, Literal
 
+from spanback import semconv
+
 Sentiment = Literal["positive", "neutral", "negative"]
 
 MAX_TIME_NS: Final = 2**63
@@ -39,6 +41,10 @@ class Call:
         prompt_name: `gen_ai.prompt.name`.
         prompt_version: `gen_ai.prompt.version`.
         conversation_id: `gen_ai.conversation.id`.
+        user_hash: `user.hash`.
+        experiment: `feature_flag.key`: the experiment that the call was part of.
+        variant: `feature_flag.result.variant`.
+        tags: `spanback.tags`.
         system_instructions: Message parts, where content was captured.
         input_messages: Messages given to the model, where content was captured.
         output_messages: Messages that the model gave, where content was captured.
@@ -63,6 +69,10 @@ class Call:
     prompt_name: str | None = None
     prompt_version: str | None = None
     conversation_id: str | None = None
+    user_hash: str | None = None
+    experiment: str | None = None
+    variant: str | None = None
+    tags: tuple[str, ...] = ()
     system_instructions: Any = None
     input_messages: Any = None
     output_messages: Any = None
@@ -89,6 +99,10 @@ class Call:
             "prompt_name": self.prompt_name,
             "prompt_version": self.prompt_version,
             "conversation_id": self.conversation_id,
+            "user_hash": self.user_hash,
+            "experiment": self.experiment,
+            "variant": self.variant,
+            "tags": list(self.tags),
             "system_instructions": self.system_instructions,
             "input_messages": self.input_messages,
             "output_messages": self.output_messages,
@@ -108,8 +122,11 @@ class Feedback:
         weight: Importance from 0 to 1.
         source: `user` or `system`.
         type: `explicit` or `implicit`.
-        trace_id: Trace id of the rated span, 32 hex digits; None where it is not known.
-        span_id: Span id of the rated span, 16 hex digits; None where it is not known.
+        trace_id: Trace id of the rated span, of a preference the chosen one: 32 hex digits; None where not known.
+        span_id: Span id of the rated span, of a preference the chosen one: 16 hex digits; None where not known.
+        relation: How the signal links to that span: `rates`, or `chosen` for a preference.
+        rejected_trace_id: Of a preference, the trace id of the response that was not chosen.
+        rejected_span_id: Of a preference, the span id of the response that was not chosen.
         score_raw: The rating as given, where a scale was given.
         score_min: The scale's worst value.
         score_max: The scale's best value.
@@ -117,11 +134,19 @@ class Feedback:
         comment: Free text.
         improvement: The corrected response: any JSON value, or the text where it is no JSON.
         metadata: Context, by key.
-        user_hash: Keyed hash of the user id.
+        user_hash: Keyed hash of the id of the user who asked.
+        rater_hash: Keyed hash of the id of who rated, where that is somebody else.
+        criterion: What was judged, such as `factual_accuracy`.
         observed_at: When the signal was given, as it was written (ISO 8601), where that is not when it was recorded.
         sampled: Whether the rated span was sampled; None where it is not said.
         resolved: Whether the rated span was found when the signal was recorded.
-        scope: `response`, `span` or `conversation`.
+        scope: `response`, `span`, `trace`, `conversation`, `tool_call`, `choice` or `document`.
+        choice: Which of the response's choices, from 0.
+        document_id: Which retrieved document.
+        tool_call_id: Which tool call.
+        experiment: `feature_flag.key` of the rated call.
+        variant: `feature_flag.result.variant` of the rated call.
+        tags: `spanback.tags` of the rated call.
         dimensions: What was copied from the rated call, by attribute name (`gen_ai.request.model` and others).
         service_name: `service.name` of the resource that recorded the signal.
     """
@@ -136,6 +161,9 @@ class Feedback:
     type: str = "explicit"
     trace_id: str | None = None
     span_id: str | None = None
+    relation: str = "rates"
+    rejected_trace_id: str | None = None
+    rejected_span_id: str | None = None
     score_raw: float | None = None
     score_min: float | None = None
     score_max: float | None = None
@@ -144,12 +172,30 @@ class Feedback:
     improvement: Any = None
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     user_hash: str | None = None
+    rater_hash: str | None = None
+    criterion: str | None = None
     observed_at: str | None = None
     sampled: bool | None = None
     resolved: bool = True
     scope: str = "response"
+    choice: int | None = None
+    document_id: str | None = None
+    tool_call_id: str | None = None
+    experiment: str | None = None
+    variant: str | None = None
+    tags: tuple[str, ...] = ()
     dimensions: Mapping[str, str] = field(default_factory=dict[str, str])
     service_name: str | None = None
+
+    @property
+    def response_id(self) -> str | None:
+        """`gen_ai.response.id` of the rated response, where it is known."""
+        return self.dimensions.get(semconv.GEN_AI_RESPONSE_ID)
+
+    @property
+    def conversation_id(self) -> str | None:
+        """`gen_ai.conversation.id` of the rated response or conversation, where it is known."""
+        return self.dimensions.get(semconv.GEN_AI_CONVERSATION_ID)
 
     @property
     def sentiment(self) -> Sentiment | None:
@@ -183,7 +229,18 @@ class Feedback:
             "improvement": self.improvement,
             "metadata": dict(self.metadata),
             "user_hash": self.user_hash,
+            "rater_hash": self.rater_hash,
+            "criterion": self.criterion,
+            "relation": self.relation,
+            "rejected_trace_id": self.rejected_trace_id,
+            "rejected_span_id": self.rejected_span_id,
             "scope": self.scope,
+            "choice": self.choice,
+            "document_id": self.document_id,
+            "tool_call_id": self.tool_call_id,
+            "experiment": self.experiment,
+            "variant": self.variant,
+            "tags": list(self.tags),
             "resolved": self.resolved,
             "sampled": self.sampled,
             "dimensions": dict(self.dimensions),
@@ -225,10 +282,11 @@ class RatedCall:
 
 @dataclass(frozen=True, slots=True)
 class ModelSummary:
-    """What the signals say about one model.
+    """What the signals of one type say about one model. What was stated is never averaged with what was inferred.
 
     Attributes:
         model: The response's model, else the requested one; None where neither is known.
+        type: `explicit` or `implicit`.
         calls: How many calls were rated.
         signals: How many signals there are.
         negative: How many of them have a score below 0.
@@ -238,6 +296,7 @@ class ModelSummary:
     """
 
     model: str | None
+    type: str
     calls: int
     signals: int
     negative: int
