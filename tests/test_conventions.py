@@ -202,7 +202,7 @@ def test_what_is_right_passes() -> None:
         (carrier(name="feedback"), "not named by its signal"),
         (carrier(end_time=1), "lasts no time"),
         (carrier(events=[]), f"events [] instead of one {EVALUATION}"),
-        (carrier(events=[Event(EVALUATION, CARRIER | EVALUATED)]), "feedback.action has no place here"),
+        (carrier(events=[Event(EVALUATION, CARRIER | EVALUATED)]), "feedback.name has no place here"),
         (carrier(links=[]), "links [] with feedback.target.resolved True"),
         (carrier(links=[Link(RATED)]), "without the required feedback.relation"),
         (carrier({"feedback.target.span_id": "0"}), f"links to {(f'{1:032x}', f'{2:016x}')} and not to its target"),

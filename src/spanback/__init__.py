@@ -16,7 +16,7 @@ from spanback._spanref import SpanRef
 from spanback._version import __version__
 from spanback.errors import InvalidFeedback, InvalidSetting, SpanbackError
 from spanback.export import flush
-from spanback.feedback import Receipt, record_feedback, reference
+from spanback.feedback import Receipt, record_feedback, reference, retract_feedback
 from spanback.instrumentation import TargetStatus
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "instrument",
     "record_feedback",
     "reference",
+    "retract_feedback",
     "signals",
     "status",
     "uninstrument",

@@ -11,6 +11,7 @@ import pytest
 from spanback import _settings
 from spanback._settings import Settings
 from spanback._spanref import RESPONSES
+from spanback.feedback._recent import RECENT
 from spanback.testing import InMemoryTelemetry, capture
 
 NOW_NS = 1_760_000_000_000_000_000
@@ -34,9 +35,11 @@ def configure() -> Iterator[Callable[..., Settings]]:
 def telemetry(configure: Callable[..., Settings]) -> Iterator[InMemoryTelemetry]:
     """Three providers that keep what they get; content capture is off."""
     RESPONSES.clear()
+    RECENT.clear()
     with capture() as kept:
         yield kept
     RESPONSES.clear()
+    RECENT.clear()
 
 
 @pytest.fixture

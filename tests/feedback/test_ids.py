@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from spanback import signals
 from spanback.feedback import _ids, record_feedback
+from spanback.feedback._model import checked
 from spanback.feedback._target import Target, resolve
 from spanback.testing import InMemoryTelemetry, fake_ref
 
@@ -20,34 +21,56 @@ FAKE = resolve(fake_ref())
 assert FAKE is not None
 
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=8)
-TRIPLES = st.tuples(TEXT.map(lambda text: Target(None, text, "response")), st.sampled_from("ab"), TEXT)
+TARGETS = TEXT.map(lambda text: Target(None, text, "response"))
+GIVERS = st.none() | TEXT.filter(lambda text: text.isprintable() and bool(text.strip()))
+VOTES = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from("ab"),
+        "criterion": st.none() | st.sampled_from("ab"),
+        "user_id": GIVERS,
+        "rater_id": GIVERS,
+        "type": st.sampled_from(["explicit", "implicit"]),
+    }
+)
 KEYS = st.none() | st.binary(min_size=1, max_size=4)
 
 
-@given(TRIPLES, TRIPLES, KEYS, KEYS)
-def test_the_same_vote_has_the_same_id_and_no_other(first: Any, second: Any, key: Any, other: Any) -> None:
-    """The id depends on target, name, user and key alone, and on each of them."""
-    same = first == second and key == other
-    assert (_ids.vote_id(*first, key) == _ids.vote_id(*second, other)) is same
-    parsed = uuid.UUID(_ids.vote_id(*first, key) or "")
-    assert (parsed.version, parsed.variant) == (8, uuid.RFC_4122)
-    assert str(parsed) == _ids.vote_id(*first, key)
+def vote_id(target: Target, key: bytes | None = None, **arguments: Any) -> str | None:
+    """The id of a vote on one target."""
+    return _ids.vote_id(((target, "rates"),), checked(score=1, **arguments), key)
+
+
+@given(TARGETS, TARGETS, VOTES, VOTES, KEYS, KEYS)
+def test_the_same_vote_has_the_same_id_and_no_other(
+    target: Target, other_target: Target, vote: Any, other: Any, key: Any, other_key: Any
+) -> None:
+    """The id depends on target, name, criterion, type, user, rater and key alone, and on each of them."""
+    made = vote_id(target, key, **vote)
+    if vote["type"] == "explicit" and vote["user_id"] is None and vote["rater_id"] is None:
+        assert made is None
+        return
+    assert made is not None
+    parsed = uuid.UUID(made)
+    assert (parsed.version, parsed.variant, str(parsed)) == (8, uuid.RFC_4122, made)
+    assert made == vote_id(target, key, **vote)
+    same = (target, vote, key) == (other_target, other, other_key)
+    assert (vote_id(other_target, other_key, **other) == made) is same
 
 
 def test_a_vote_is_known_by_the_response_else_by_the_span() -> None:
     """A process that knows only the response id makes the same id as one that has the span."""
-    known = _ids.vote_id(FAKE, "n", "u", None)
-    assert known == _ids.vote_id(Target(None, "chatcmpl-fake", "response"), "n", "u", None)
+    known = vote_id(FAKE, user_id="u")
+    assert known == vote_id(Target(None, "chatcmpl-fake", "response"), user_id="u")
     sampled, unsampled = (Target(fake_ref(response_id=None, sampled=s), None, "span") for s in (True, False))
-    by_span = _ids.vote_id(sampled, "n", "u", None)
-    assert by_span == _ids.vote_id(unsampled, "n", "u", None)
+    by_span = vote_id(sampled, user_id="u")
+    assert by_span == vote_id(unsampled, user_id="u")
     assert by_span != known
-    assert _ids.vote_id(Target(None, None, "span"), "n", "u", None) is None
+    assert vote_id(Target(None, None, "span"), user_id="u") is None
 
 
 def test_a_response_id_that_utf8_cannot_carry_has_an_id_too() -> None:
     """The digest takes every string."""
-    assert _ids.vote_id(Target(None, "\ud83d", "response"), "n", "u", None) is not None
+    assert vote_id(Target(None, "\ud83d", "response"), user_id="u") is not None
 
 
 def test_a_double_click_is_one_vote(telemetry: InMemoryTelemetry) -> None:
@@ -88,6 +111,25 @@ def test_the_key_changes_votes_and_hashes(telemetry: InMemoryTelemetry, configur
         seen.add(record_feedback(fake_ref(), score=1, user_id="anna").feedback_id)
         seen.add(telemetry.feedback[-1].attributes["feedback.user.hash"])
     assert len(seen) == 4
+
+
+def test_what_is_inferred_is_one_signal_of_its_name_on_its_target(telemetry: InMemoryTelemetry) -> None:
+    """An implicit signal has the same id each time, by user where there is one, and never that of an explicit one."""
+
+    def inferred(**arguments: Any) -> str:
+        return record_feedback(fake_ref(), **arguments).feedback_id
+
+    first = inferred(signal=signals.COPIED)
+    assert inferred(signal=signals.COPIED) == first
+    explicit = {"signal": signals.COPIED, "type": "explicit"}
+    others = [
+        inferred(signal=signals.READ),
+        inferred(signal=signals.COPIED, user_id="anna"),
+        inferred(**explicit, user_id="anna"),
+        inferred(**explicit),
+        inferred(**explicit),
+    ]
+    assert len({first, *others}) == 6
 
 
 @given(st.integers(0, (1 << 48) * 1_000_000 - 1))

@@ -142,6 +142,11 @@ REFUSED: list[tuple[dict[str, Any], str, Any, str]] = [
         ({"score": 1, "observed_at": bad}, "observed_at", bad, _rules.OBSERVED_AT_RULE)
         for bad in (datetime(2025, 3, 1), FUTURE, NOWHERE, FIRST, "2025-03-01", 1_740_000_000, AWARE.date())  # noqa: DTZ001
     ],
+    *[
+        ({"score": 1, "rater_id": bad}, "rater_id", bad, _rules.RATER_ID_RULE)
+        for bad in ("", " ", "a\n", "a" * 257, 7, SURROGATE)
+    ],
+    *[({"score": 1, "criterion": bad}, "criterion", bad, _rules.CRITERION_RULE) for bad in ("", "A", "a" * 65, 1)],
     ({}, "score", None, _rules.GIVEN_RULE),
     ({"name": "n", "metadata": {"k": 1}, "user_id": "u", "weight": 1}, "score", None, _rules.GIVEN_RULE),
     *[({"signal": bad}, "signal", bad, _rules.SIGNAL_RULE) for bad in ("THUMBS_UP", 1, {}, signals)],
@@ -316,7 +321,7 @@ ANYTHING = st.recursive(
 )
 FIELDS = [
     *("score", "rating", "scale", "name", "weight", "source", "type", "label", "comment"),
-    *("improvement", "metadata", "user_id", "feedback_id", "observed_at"),
+    *("improvement", "metadata", "user_id", "feedback_id", "observed_at", "rater_id", "criterion"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -113,6 +114,8 @@ def test_every_field_has_its_attribute(telemetry: InMemoryTelemetry, configure: 
         improvement={"text": "Grüße", "n": [1, None, True]},
         metadata={"page": "chat", "beta": True, "turn": 3, "confidence": 0.25, "empty": ""},
         user_id="anna@example.com",
+        rater_id="rater 7",
+        criterion="length",
         feedback_id="f-2",
         observed_at=datetime(2025, 3, 1, 12, 30, tzinfo=timezone(timedelta(hours=2))),
     )
@@ -142,6 +145,8 @@ def test_every_field_has_its_attribute(telemetry: InMemoryTelemetry, configure: 
         "feedback.metadata.confidence": 0.25,
         "feedback.metadata.empty": "",
         "feedback.user.hash": "dacc3a00f39633478e2d3282f4d45aa2bf322acbfa61ac9e3da826a305a33a7d",
+        "feedback.rater.hash": hmac.digest(b"key", b"rater 7", "sha256").hex(),
+        "feedback.criterion": "length",
         "feedback.observed_at": "2025-03-01T10:30:00+00:00",
     }
     (event,) = span.events

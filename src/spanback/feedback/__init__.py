@@ -2,7 +2,8 @@
 
 from spanback.feedback._receipt import Receipt
 from spanback.feedback._record import record_feedback
+from spanback.feedback._retract import retract_feedback
 from spanback.feedback._signal import Signal
 from spanback.feedback._target import reference
 
-__all__ = ["Receipt", "Signal", "record_feedback", "reference"]
+__all__ = ["Receipt", "Signal", "record_feedback", "reference", "retract_feedback"]

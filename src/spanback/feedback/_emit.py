@@ -1,7 +1,7 @@
 """The one place where feedback is emitted: a carrier span, a log event, metrics.
 
-A carrier has exactly one link to the rated span, and consumers know what is rated by that link and not by parentage.
-Log event and span event are the same record by `feedback.id`.
+A carrier has exactly one link to the rated span, two or more for a preference, and consumers know what is rated by
+that link and not by parentage. Log event and span event are the same record by `feedback.id`.
 """
 
 from __future__ import annotations
@@ -12,19 +12,25 @@ from typing import Final, NamedTuple
 from opentelemetry import trace
 from opentelemetry._logs import Logger, LogRecord, SeverityNumber
 from opentelemetry.context import Context
-from opentelemetry.util.types import AttributeValue
 
 from spanback import semconv
 from spanback._never_raise import never_raise
 from spanback._settings import Settings
 from spanback._spanref import SpanRef
 from spanback._telemetry import TELEMETRY
+from spanback.feedback._attributes import (
+    Attributes,
+    Emission,
+    Relation,
+    dimensions_of,
+    event_attributes,
+    span_attributes,
+)
 from spanback.feedback._carrier_tracer import always_on
 from spanback.feedback._metrics import measure
-from spanback.feedback._model import Feedback
 from spanback.feedback._receipt import Placed, Receipt
+from spanback.feedback._recent import RECENT
 from spanback.feedback._rules import Placement
-from spanback.feedback._target import Target
 
 CARRIER_DURATION_NS: Final = 1_000
 """Jaeger warns about a negative duration where a span ends as it starts."""
@@ -41,15 +47,16 @@ _LATE: Final = "in a trace of its own: the rated span started too long ago, or w
 
 _SAMPLED_FLAGS: Final = trace.TraceFlags(trace.TraceFlags.SAMPLED)
 _UNSAMPLED_FLAGS: Final = trace.TraceFlags(trace.TraceFlags.DEFAULT)
-_RATES: Final = {semconv.FEEDBACK_RELATION: "rates"}
-
-Attributes = dict[str, AttributeValue]
+_LINKS: Final[dict[Relation, dict[str, str]]] = {
+    relation: {semconv.FEEDBACK_RELATION: relation} for relation in ("rates", "chosen", "rejected")
+}
 
 
 class _Record(NamedTuple):
     """What both forms say: the span takes the attributes and an event, the log event takes all in one."""
 
-    feedback: Feedback
+    emission: Emission
+    links: list[trace.Link]
     attributes: Attributes
     event: Attributes
     now_ns: int
@@ -60,25 +67,11 @@ def is_enabled() -> bool:
     return TELEMETRY.tracer() is not None or TELEMETRY.logger() is not None
 
 
-def emit(
-    feedback: Feedback,
-    target: Target,
-    *,
-    feedback_id: str,
-    user_hash: str | None,
-    omitted: tuple[str, ...],
-    placement: Placement,
-    settings: Settings,
-) -> Receipt:
-    """Emits one signal, in the forms that the settings ask for.
+def emit(emission: Emission, settings: Settings) -> Receipt:
+    """Emits one record of a signal, in the forms that the settings ask for.
 
     Args:
-        feedback: The signal, with nothing in it that must not be kept.
-        target: What it is about.
-        feedback_id: Its id.
-        user_hash: Who gave it, or None.
-        omitted: Names of arguments that were given and are not kept, for the receipt.
-        placement: Where the app wants the carrier.
+        emission: The record.
         settings: Those in force.
 
     Returns:
@@ -87,29 +80,38 @@ def emit(
     tracer = TELEMETRY.tracer()  # asked in any case and first, since it may set up the other providers too
     tracer = None if settings.emit == "log" else tracer
     logger = None if settings.emit == "span" else TELEMETRY.logger()
+    feedback, targets, feedback_id, omitted = (
+        emission.feedback,
+        emission.targets,
+        emission.feedback_id,
+        emission.omitted,
+    )
+    target = targets[0][0]
     ref = target.ref
     if tracer is None and logger is None:
         return Receipt(feedback_id, "disabled", None, ref, None, None, omitted, NO_PROVIDER)
-    dimensions = _dimensions(target)
-    record = _Record(
-        feedback,
-        _attributes(feedback, feedback_id, user_hash, target, dimensions),
-        _event_attributes(feedback, feedback_id, dimensions),
-        time.time_ns(),
-    )
-    rated = trace.INVALID_SPAN if ref is None else trace.NonRecordingSpan(_span_context(ref))
+    dimensions = dimensions_of(target)
+    attributes, event = span_attributes(emission, dimensions), event_attributes(emission, dimensions)
+    links: list[trace.Link] = []
+    for one, relation in targets:
+        if one.ref is not None:
+            links.append(trace.Link(_span_context(one.ref), _LINKS[relation]))
+    record = _Record(emission, links, attributes, event, time.time_ns())
+    rated = trace.INVALID_SPAN if ref is None else trace.NonRecordingSpan(links[0].context)
     context = trace.set_span_in_context(rated)
     carrier, placed, reason = None, None, AS_LOG
     if tracer is not None:
-        placed, reason = _place(ref, placement, record.now_ns - settings.child_window_s * 1e9)
+        placed, reason = _place(ref, emission.placement, record.now_ns - settings.child_window_s * 1e9)
         parent = context if placed == "child" else trace.set_span_in_context(trace.INVALID_SPAN)
-        carrier = never_raise(_carry, tracer, record, parent, None if ref is None else rated.get_span_context())
+        carrier = never_raise(_carry, tracer, record, parent)
     logged = logger is not None and never_raise(_log, logger, record, context) is True
     if carrier is None and not logged:
         return Receipt(feedback_id, "disabled", None, ref, None, None, omitted, NOT_TAKEN)
-    meter = TELEMETRY.meter()
-    if meter is not None:
-        never_raise(measure, meter, feedback, dimensions, context)
+    if emission.action == "set":
+        meter = TELEMETRY.meter()
+        if meter is not None:
+            never_raise(measure, meter, feedback, dimensions, context)
+    RECENT.add(feedback_id, (targets, feedback.name, feedback.source, feedback.type, feedback.criterion))
     status = "unresolved" if ref is None else "recorded"
     if carrier is None:
         return Receipt(feedback_id, status, None, ref, None, None, omitted, AS_LOG)
@@ -130,13 +132,10 @@ def _place(ref: SpanRef | None, placement: Placement, earliest_ns: float) -> tup
     return "linked", _LATE
 
 
-def _carry(
-    tracer: trace.Tracer, record: _Record, parent: Context, rated: trace.SpanContext | None
-) -> trace.SpanContext | None:
+def _carry(tracer: trace.Tracer, record: _Record, parent: Context) -> trace.SpanContext | None:
     """Makes the carrier span and gives its context; None where the tracer records nothing."""
-    feedback, attributes, event, now_ns = record
-    links = () if rated is None else (trace.Link(rated, _RATES),)
-    name = f"feedback {feedback.name}"
+    emission, links, attributes, event, now_ns = record
+    name = f"feedback {emission.feedback.name}"
     span = always_on(tracer).start_span(name, parent, trace.SpanKind.INTERNAL, attributes, links, now_ns)
     if not span.is_recording():
         return None
@@ -147,8 +146,8 @@ def _carry(
 
 def _log(logger: Logger, record: _Record, context: Context) -> bool:
     """Emits the log event; what it returns tells it from a call that raised."""
-    feedback, attributes, event, now_ns = record
-    category = feedback.label or feedback.sentiment
+    (feedback, _, _, action, *_), _, attributes, event, now_ns = record
+    category = "withdrawn" if action == "retract" else feedback.label or feedback.sentiment
     logger.emit(
         LogRecord(
             timestamp=now_ns,
@@ -168,82 +167,3 @@ def _span_context(ref: SpanRef) -> trace.SpanContext:
     # A reference travels as data, so the span counts as remote: it is never one that is active here.
     flags = _SAMPLED_FLAGS if ref.sampled else _UNSAMPLED_FLAGS
     return trace.SpanContext(ref.trace_id, ref.span_id, is_remote=True, trace_flags=flags)
-
-
-def _dimensions(target: Target) -> dict[str, str]:
-    """What is known of the response, as text that UTF-8 can carry."""
-    if target.ref is not None:
-        known = dict(target.ref.dimensions())
-    else:
-        known = {} if target.response_id is None else {semconv.GEN_AI_RESPONSE_ID: target.response_id}
-    try:
-        plain = "".join(known.values()).isascii()
-    except TypeError:  # an app made a reference with something else in it
-        plain = False
-    return known if plain else {key: _carried(value) for key, value in known.items()}
-
-
-def _carried(value: object) -> str:
-    return str(value).encode("utf-8", "replace").decode()
-
-
-def _attributes(
-    feedback: Feedback, feedback_id: str, user_hash: str | None, target: Target, dimensions: dict[str, str]
-) -> Attributes:
-    """The span's attributes. Metadata comes first: where the SDK's limit on their number is low, the oldest go."""
-    attributes: Attributes = dict(dimensions)
-    if feedback.metadata:
-        attributes = {semconv.FEEDBACK_METADATA + key: value for key, value in feedback.metadata} | attributes
-    if feedback.comment is not None:
-        attributes[semconv.FEEDBACK_COMMENT] = feedback.comment
-    if feedback.improvement is not None:
-        attributes[semconv.FEEDBACK_IMPROVEMENT] = feedback.improvement
-    if feedback.label is not None:
-        attributes[semconv.FEEDBACK_LABEL] = feedback.label
-    if user_hash is not None:
-        attributes[semconv.FEEDBACK_USER_HASH] = user_hash
-    if feedback.observed_at is not None:
-        attributes[semconv.FEEDBACK_OBSERVED_AT] = feedback.observed_at
-    if feedback.raw is not None:
-        raw, lowest, highest = feedback.raw
-        attributes[semconv.FEEDBACK_SCORE_RAW] = raw
-        attributes[semconv.FEEDBACK_SCORE_MIN] = lowest
-        attributes[semconv.FEEDBACK_SCORE_MAX] = highest
-    if target.ref is not None:
-        attributes[semconv.FEEDBACK_TARGET_TRACE_ID] = f"{target.ref.trace_id:032x}"
-        attributes[semconv.FEEDBACK_TARGET_SPAN_ID] = f"{target.ref.span_id:016x}"
-        attributes[semconv.FEEDBACK_TARGET_SAMPLED] = target.ref.sampled
-    attributes[semconv.FEEDBACK_TARGET_SCOPE] = target.scope
-    attributes[semconv.FEEDBACK_TARGET_RESOLVED] = target.ref is not None
-    if feedback.score is not None:
-        attributes[semconv.FEEDBACK_SCORE] = feedback.score
-        attributes[semconv.FEEDBACK_WEIGHTED_SCORE] = feedback.score * feedback.weight
-        attributes[semconv.FEEDBACK_SENTIMENT] = feedback.sentiment or "neutral"
-    attributes[semconv.FEEDBACK_WEIGHT] = feedback.weight
-    attributes[semconv.FEEDBACK_SOURCE] = feedback.source
-    attributes[semconv.FEEDBACK_TYPE] = feedback.type
-    attributes[semconv.FEEDBACK_NAME] = feedback.name
-    attributes[semconv.FEEDBACK_ACTION] = "set"
-    attributes[semconv.FEEDBACK_ID] = feedback_id
-    return attributes
-
-
-def _event_attributes(feedback: Feedback, feedback_id: str, dimensions: dict[str, str]) -> Attributes:
-    """The event's attributes: the conventions' own, and ours that say how to read them."""
-    attributes: Attributes = {
-        semconv.GEN_AI_EVALUATION_NAME: feedback.name,
-        semconv.FEEDBACK_ID: feedback_id,
-        semconv.FEEDBACK_WEIGHT: feedback.weight,
-        semconv.FEEDBACK_SOURCE: feedback.source,
-        semconv.FEEDBACK_TYPE: feedback.type,
-    }
-    if feedback.score is not None:
-        attributes[semconv.GEN_AI_EVALUATION_SCORE_VALUE] = feedback.score
-    category = feedback.label or feedback.sentiment
-    if category is not None:
-        attributes[semconv.GEN_AI_EVALUATION_SCORE_LABEL] = category
-    if feedback.comment is not None:
-        attributes[semconv.GEN_AI_EVALUATION_EXPLANATION] = feedback.comment
-    if semconv.GEN_AI_RESPONSE_ID in dimensions:
-        attributes[semconv.GEN_AI_RESPONSE_ID] = dimensions[semconv.GEN_AI_RESPONSE_ID]
-    return attributes

@@ -6,8 +6,10 @@ import hashlib
 import hmac
 import os
 import random
+from collections.abc import Iterable
 from typing import Final
 
+from spanback.feedback._model import Feedback
 from spanback.feedback._target import Target
 
 _RANDOM: Final = random.Random()  # noqa: S311 - ids are no secrets; its own, since apps that seed `random` would repeat
@@ -30,34 +32,50 @@ def new_id(now_ns: int) -> str:
     return _uuid(number.to_bytes(16, "big").hex(), "7")
 
 
-def vote_id(target: Target, name: str, user_id: str, key: bytes | None) -> str | None:
-    """The id that one user's signal of one name on one target always has: a UUID of version 8 (RFC 9562).
+def vote_id(targets: Iterable[tuple[Target, object]], feedback: Feedback, key: bytes | None) -> str | None:
+    """The id that a vote always has: a UUID of version 8 (RFC 9562).
+
+    A vote is what one user, or rater, says of one name and criterion on one target; and what is inferred from behaviour
+    is one signal of its name on its target, whoever showed it. A signal that is stated by nobody in particular is no
+    vote.
 
     Args:
-        target: What is rated; known by its response id, so that processes with and without the span agree, else by
-            its span.
-        name: The signal's name.
-        user_id: Who rates, printable.
+        targets: What is rated, and how; known by its response id, so that processes with and without the span agree,
+            else by its span. Several are the sides of a preference, in any order.
+        feedback: The signal: its name, criterion, type, user and rater count.
         key: With a key, nobody without it can try out user ids; None gives a plain SHA-256.
 
     Returns:
-        The id, or None when nothing identifies the target.
+        The id, or None for what is no vote, and when nothing identifies a target.
     """
-    if target.response_id is not None:
-        rated = target.response_id
-    elif target.ref is not None:
-        rated = target.ref.traceparent[:-3]  # sampled or not, it is the same span
-    else:
+    if feedback.user_id is None and feedback.rater_id is None and feedback.type == "explicit":
         return None
-    # Neither names nor user ids have a NUL, so no two triples give the same bytes.
-    message = f"{name}\0{user_id}\0{rated}".encode("utf-8", "backslashreplace")
+    rated: list[str] = []
+    for target, _ in targets:
+        identity = _identity(target)
+        if identity is None:
+            return None
+        rated.append(identity)
+    # Names have neither a slash nor a question mark, ids of users and raters neither a NUL nor an SOH. So no two votes
+    # give the same bytes.
+    name = feedback.name if feedback.criterion is None else f"{feedback.name}/{feedback.criterion}"
+    name = name if feedback.type == "explicit" else f"{name}?"
+    who = feedback.user_id or ""
+    who = who if feedback.rater_id is None else f"{who}\1{feedback.rater_id}"
+    message = "\0".join([name, who, *sorted(rated)]).encode("utf-8", "backslashreplace")
     digest = hashlib.sha256(message).digest() if key is None else hmac.digest(key, message, "sha256")
     return _uuid(digest.hex(), "8")
 
 
-def user_hash(user_id: str, key: bytes) -> str:
-    """HMAC-SHA256 of a user id, 64 hex digits."""
-    return hmac.digest(key, user_id.encode(), "sha256").hex()
+def _identity(target: Target) -> str | None:
+    if target.response_id is not None:
+        return target.response_id
+    return None if target.ref is None else target.ref.traceparent[:-3]  # sampled or not, it is the same span
+
+
+def keyed_hash(person_id: str, key: bytes) -> str:
+    """HMAC-SHA256 of the id of a user or rater, 64 hex digits."""
+    return hmac.digest(key, person_id.encode(), "sha256").hex()
 
 
 def _uuid(digits: str, version: str) -> str:

@@ -31,6 +31,8 @@ class Feedback(NamedTuple):
         user_id: Who gave it, as the app said.
         feedback_id: Its id, where the app gave one.
         observed_at: When it was given, ISO 8601 in UTC, where the app said so.
+        rater_id: Which rater gave it, as the app said.
+        criterion: What the rater looked at.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Feedback(NamedTuple):
     user_id: str | None
     feedback_id: str | None
     observed_at: str | None
+    rater_id: str | None
+    criterion: str | None
 
 
 def checked(
@@ -66,6 +70,8 @@ def checked(
     user_id: object = None,
     feedback_id: object = None,
     observed_at: object = None,
+    rater_id: object = None,
+    criterion: object = None,
 ) -> Feedback:
     """The signal that the arguments describe, each as in `record_feedback`; None means not given.
 
@@ -98,6 +104,43 @@ def checked(
         None if user_id is None else _rules.checked_user_id(user_id),
         None if feedback_id is None else _rules.checked_feedback_id(feedback_id),
         None if observed_at is None else _rules.checked_time(observed_at),
+        None if rater_id is None else _rules.checked_rater_id(rater_id),
+        None if criterion is None else _rules.checked_criterion(criterion),
+    )
+
+
+def withdrawal(
+    *,
+    name: object,
+    source: object,
+    type: object,
+    criterion: object = None,
+    user_id: object = None,
+    rater_id: object = None,
+    feedback_id: object = None,
+) -> Feedback:
+    """What the record says that withdraws a signal: which one, and nothing else; it weighs nothing.
+
+    Raises:
+        InvalidFeedback: An argument breaks its rule.
+    """
+    return Feedback(
+        _rules.checked_name(name),
+        None,
+        None,
+        0.0,
+        _rules.checked_source(source),
+        _rules.checked_type(type),
+        None,
+        None,
+        None,
+        None,
+        (),
+        None if user_id is None else _rules.checked_user_id(user_id),
+        None if feedback_id is None else _rules.checked_feedback_id(feedback_id),
+        None,
+        None if rater_id is None else _rules.checked_rater_id(rater_id),
+        None if criterion is None else _rules.checked_criterion(criterion),
     )
 
 

@@ -11,14 +11,16 @@ from spanback import _settings
 from spanback._settings import Settings
 from spanback.errors import InvalidFeedback
 from spanback.feedback import _emit
-from spanback.feedback._ids import new_id, user_hash, vote_id
+from spanback.feedback._attributes import Emission, Relation
+from spanback.feedback._ids import keyed_hash, new_id, vote_id
 from spanback.feedback._model import Feedback, checked
 from spanback.feedback._receipt import Receipt
 from spanback.feedback._rules import Placement, Primitive, Source, Type, checked_placement
 from spanback.feedback._signal import Signal
 from spanback.feedback._target import KIND_RULE, NOTHING_RULE, Target, resolve
 
-_NOWHERE: Final = Target(None, None, "span")
+NOWHERE: Final = Target(None, None, "span")
+"""What a signal is about where that is not known at all."""
 
 
 def record_feedback(
@@ -39,6 +41,8 @@ def record_feedback(
     user_id: str | None = None,
     feedback_id: str | None = None,
     observed_at: datetime | None = None,
+    rater_id: str | None = None,
+    criterion: str | None = None,
     placement: Placement = "auto",
 ) -> Receipt:
     """Records how good a response was, seconds or weeks after it was given.
@@ -62,9 +66,13 @@ def record_feedback(
         improvement: The corrected response, any JSON value of at most 65,536 bytes; kept as a comment is.
         metadata: At most 64 keys with primitive values, for analysis.
         user_id: Who gave it; only its HMAC is kept, and only where the app has set a key.
-        feedback_id: The signal's id; the same id again replaces the earlier signal. A user has one vote on each target
-            and name, so with `user_id` the id is made of these three unless given; else it is a new one.
+        feedback_id: The signal's id; the same id again replaces the earlier signal, comment and score together. A user
+            has one vote on each target and name, so with `user_id` the id is made of these three unless given. So it
+            is with `rater_id`, for each criterion, and for an implicit signal, which is one on its target and name.
+            Else the id is a new one.
         observed_at: When it was given, with a time zone, where that is not now.
+        rater_id: Which of several raters gave it; kept as `user_id` is.
+        criterion: What the rater looked at, such as `tone`; formed as a name.
         placement: `child` puts the carrier into the rated span's trace, `linked` into a trace of its own. `auto` is
             `child` while the span is known to have started less than five minutes ago. An unsampled span has no
             trace to be put into, so the carrier is `linked` then in any case.
@@ -92,34 +100,56 @@ def record_feedback(
         user_id=user_id,
         feedback_id=feedback_id,
         observed_at=observed_at,
+        rater_id=rater_id,
+        criterion=criterion,
     )
     where = placement if placement == "auto" else checked_placement(placement)
-    found = resolve(target)
-    if found is None:
-        if _emit.is_enabled():
-            raise InvalidFeedback("target", target, NOTHING_RULE if target is None else KIND_RULE)
-        found = _NOWHERE  # a span that an app without telemetry has not got is no mistake of the app
-    return _record(feedback, found, where, _settings.current())
+    return record(feedback, ((resolved(target), "rates"),), where, _settings.current())
 
 
-def _record(feedback: Feedback, target: Target, placement: Placement, settings: Settings) -> Receipt:
+def resolved(target: object, field: str = "target") -> Target:
+    """What a target stands for.
+
+    Args:
+        target: As `record_feedback` takes it.
+        field: Name of the argument.
+
+    Raises:
+        InvalidFeedback: It cannot be rated.
+    """
+    found = resolve(target, field)
+    if found is not None:
+        return found
+    if _emit.is_enabled():
+        raise InvalidFeedback(field, target, NOTHING_RULE if target is None else KIND_RULE)
+    return NOWHERE  # a span that an app without telemetry has not got is no mistake of the app
+
+
+def record(
+    feedback: Feedback, targets: tuple[tuple[Target, Relation], ...], placement: Placement, settings: Settings
+) -> Receipt:
+    """Decides what of a checked signal is kept, and emits it.
+
+    Args:
+        feedback: The signal.
+        targets: What it is about, and how.
+        placement: Where the app wants the carrier.
+        settings: Those in force.
+
+    Returns:
+        What really happened. Never raises.
+    """
     key = settings.user_hash_key
-    user_id = feedback.user_id
     kept, omitted = _kept(feedback, settings)
-    return _emit.emit(
-        kept,
-        target,
-        feedback_id=feedback.feedback_id or _default_id(feedback, target, key),
-        user_hash=None if user_id is None or key is None else user_hash(user_id, key),
-        omitted=omitted,
-        placement=placement,
-        settings=settings,
-    )
+    feedback_id = feedback.feedback_id or vote_id(targets, feedback, key) or new_id(time.time_ns())
+    user = None if feedback.user_id is None else hashed(feedback.user_id, key)
+    rater = None if feedback.rater_id is None else hashed(feedback.rater_id, key)
+    return _emit.emit(Emission(kept, targets, feedback_id, "set", user, rater, omitted, placement), settings)
 
 
-def _default_id(feedback: Feedback, target: Target, key: bytes | None) -> str:
-    vote = None if feedback.user_id is None else vote_id(target, feedback.name, feedback.user_id, key)
-    return vote or new_id(time.time_ns())
+def hashed(person_id: str | None, key: bytes | None) -> str | None:
+    """What is kept of who gave a signal: with a key a hash, without one nothing."""
+    return None if person_id is None or key is None else keyed_hash(person_id, key)
 
 
 def _kept(feedback: Feedback, settings: Settings) -> tuple[Feedback, tuple[str, ...]]:
@@ -129,6 +159,12 @@ def _kept(feedback: Feedback, settings: Settings) -> tuple[Feedback, tuple[str, 
         given = (("comment", feedback.comment), ("improvement", feedback.improvement))
         omitted = tuple(name for name, value in given if value is not None)
         feedback = feedback._replace(comment=None, improvement=None)
-    if feedback.user_id is not None and settings.user_hash_key is None:
-        omitted = (*omitted, "user_id")
+    if settings.user_hash_key is None and (feedback.user_id is not None or feedback.rater_id is not None):
+        omitted = (*omitted, *unhashed(feedback))
     return feedback, omitted
+
+
+def unhashed(feedback: Feedback) -> tuple[str, ...]:
+    """The names of the arguments that would have been kept as a hash."""
+    given = (("user_id", feedback.user_id), ("rater_id", feedback.rater_id))
+    return tuple(name for name, value in given if value is not None)

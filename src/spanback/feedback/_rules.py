@@ -55,10 +55,13 @@ METADATA_VALUE_RULE: Final = (
     f"must be text of at most {METADATA_VALUE_LIMIT_BYTES} bytes in UTF-8, a bool, a 64-bit int or a finite float"
 )
 USER_ID_RULE: Final = f"must be 1 to {USER_ID_LIMIT_CHARACTERS} printable characters, not blank"
+RATER_ID_RULE: Final = USER_ID_RULE
+CRITERION_RULE: Final = NAME_RULE
 FEEDBACK_ID_RULE: Final = f"must be 1 to {FEEDBACK_ID_LIMIT_CHARACTERS} printable characters, not blank"
 OBSERVED_AT_RULE: Final = (
     f"must be a datetime with a time zone, at most {CLOCK_TOLERANCE_S} s ahead of this machine's clock"
 )
+WITHDRAWAL_RULE: Final = "must be given, unless target, name and user_id say which vote is meant"
 SIGNAL_RULE: Final = "must be one of spanback.signals, or another Signal"
 
 _NAME_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_.-")
@@ -101,12 +104,17 @@ def mapped(rating: float, lowest: float, highest: float) -> float:
     return 2.0 * ((rating - lowest) / (highest - lowest)) - 1.0
 
 
-def checked_name(value: object) -> str:
-    """A signal's name."""
+def checked_name(value: object, field: str = "name") -> str:
+    """A name of low cardinality."""
     name = str.__str__(value) if isinstance(value, str) else ""
     if not 0 < len(name) <= NAME_LIMIT_CHARACTERS or not _NAME_CHARACTERS.issuperset(name):
-        raise InvalidFeedback("name", value, NAME_RULE)
+        raise InvalidFeedback(field, value, NAME_RULE)
     return name
+
+
+def checked_criterion(value: object) -> str:
+    """What a rater looked at."""
+    return checked_name(value, "criterion")
 
 
 def checked_source(value: object) -> Source:
@@ -127,6 +135,11 @@ def checked_placement(value: object) -> Placement:
 def checked_user_id(value: object) -> str:
     """A user's id."""
     return checked_line("user_id", value, USER_ID_LIMIT_CHARACTERS, USER_ID_RULE)
+
+
+def checked_rater_id(value: object) -> str:
+    """A rater's id."""
+    return checked_line("rater_id", value, USER_ID_LIMIT_CHARACTERS, RATER_ID_RULE)
 
 
 def checked_feedback_id(value: object) -> str:

@@ -69,11 +69,12 @@ def reference(target: object = None) -> SpanRef | None:
     return None if found is None else found.ref
 
 
-def resolve(target: object) -> Target | None:
+def resolve(target: object, field: str = "target") -> Target | None:
     """What a target stands for.
 
     Args:
         target: As `record_feedback` takes it.
+        field: Name of the argument.
 
     Returns:
         The target, without a reference when its span is not known; or None when nothing in it tells one response from
@@ -91,11 +92,11 @@ def resolve(target: object) -> Target | None:
         span = trace.get_current_span()
         return _of_span(span) if span.get_span_context().is_valid else None
     if isinstance(target, str):
-        return _of_text(target)
+        return _of_text(target, field)
     if isinstance(target, trace.SpanContext):
         return _of_context(target)
     if isinstance(target, _PLAIN_KINDS):
-        raise InvalidFeedback("target", target, KIND_RULE)
+        raise InvalidFeedback(field, target, KIND_RULE)
     # What the app holds may be anything, with properties that compute or fail.
     return never_raise(_of_object, target)
 
@@ -175,13 +176,13 @@ def _fits(number: object, bits: int) -> bool:
     return isinstance(number, int) and 0 < number < 1 << bits
 
 
-def _of_text(text: str) -> Target:
+def _of_text(text: str, field: str) -> Target:
     ref = SpanRef.from_traceparent(text)
     if ref is not None:
         return Target(ref, None, "span")
     if len(text) == _TRACEPARENT_CHARACTERS and text.count("-") == 3:  # all zeros: what a switched-off tracer sends
         return Target(None, None, "span")
-    return _of_id(checked_line("target", text, _RESPONSE_ID_LIMIT_CHARACTERS, RESPONSE_ID_RULE))
+    return _of_id(checked_line(field, text, _RESPONSE_ID_LIMIT_CHARACTERS, RESPONSE_ID_RULE))
 
 
 def _of_id(response_id: str) -> Target:

@@ -1,0 +1,126 @@
+"""What a signal says on the wire: the attributes of its span and log event, and those of the evaluation event."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from opentelemetry.util.types import AttributeValue
+
+from spanback import semconv
+from spanback.feedback._model import Feedback
+from spanback.feedback._rules import Placement
+from spanback.feedback._target import Target
+
+Action = Literal["set", "retract"]
+Relation = Literal["rates", "chosen", "rejected"]
+Attributes = dict[str, AttributeValue]
+
+
+class Emission(NamedTuple):
+    """One record of a signal: what it says, about what, and what the app is to be told of it.
+
+    Attributes:
+        feedback: The signal, with nothing in it that must not be kept.
+        targets: What it is about, and how; the first is the one that is rated, or the chosen one of a preference.
+        feedback_id: Its id.
+        action: Whether the record sets the signal or withdraws it.
+        user_hash: Who gave it, or None.
+        rater_hash: Which rater gave it, or None.
+        omitted: Names of arguments that were given and are not kept, for the receipt.
+        placement: Where the app wants the carrier.
+    """
+
+    feedback: Feedback
+    targets: tuple[tuple[Target, Relation], ...]
+    feedback_id: str
+    action: Action = "set"
+    user_hash: str | None = None
+    rater_hash: str | None = None
+    omitted: tuple[str, ...] = ()
+    placement: Placement = "auto"
+
+
+def dimensions_of(target: Target) -> dict[str, str]:
+    """What is known of the response, as text that UTF-8 can carry."""
+    if target.ref is not None:
+        known = dict(target.ref.dimensions())
+    else:
+        known = {} if target.response_id is None else {semconv.GEN_AI_RESPONSE_ID: target.response_id}
+    try:
+        plain = "".join(known.values()).isascii()
+    except TypeError:  # an app made a reference with something else in it
+        plain = False
+    return known if plain else {key: _carried(value) for key, value in known.items()}
+
+
+def _carried(value: object) -> str:
+    return str(value).encode("utf-8", "replace").decode()
+
+
+def span_attributes(emission: Emission, dimensions: dict[str, str]) -> Attributes:
+    """The span's attributes. Metadata comes first: where the SDK's limit on their number is low, the oldest go."""
+    feedback, target = emission.feedback, emission.targets[0][0]
+    attributes: Attributes = dict(dimensions)
+    if feedback.metadata:
+        attributes = {semconv.FEEDBACK_METADATA + key: value for key, value in feedback.metadata} | attributes
+    for key, value in (
+        (semconv.FEEDBACK_COMMENT, feedback.comment),
+        (semconv.FEEDBACK_IMPROVEMENT, feedback.improvement),
+        (semconv.FEEDBACK_LABEL, feedback.label),
+        (semconv.FEEDBACK_CRITERION, feedback.criterion),
+        (semconv.FEEDBACK_USER_HASH, emission.user_hash),
+        (semconv.FEEDBACK_RATER_HASH, emission.rater_hash),
+        (semconv.FEEDBACK_OBSERVED_AT, feedback.observed_at),
+    ):
+        if value is not None:
+            attributes[key] = value
+    if feedback.raw is not None:
+        raw, lowest, highest = feedback.raw
+        attributes[semconv.FEEDBACK_SCORE_RAW] = raw
+        attributes[semconv.FEEDBACK_SCORE_MIN] = lowest
+        attributes[semconv.FEEDBACK_SCORE_MAX] = highest
+    _add_target(attributes, target)
+    if feedback.score is not None:
+        attributes[semconv.FEEDBACK_SCORE] = feedback.score
+        attributes[semconv.FEEDBACK_WEIGHTED_SCORE] = feedback.score * feedback.weight
+        attributes[semconv.FEEDBACK_SENTIMENT] = feedback.sentiment or "neutral"
+    attributes[semconv.FEEDBACK_WEIGHT] = feedback.weight
+    attributes[semconv.FEEDBACK_SOURCE] = feedback.source
+    attributes[semconv.FEEDBACK_TYPE] = feedback.type
+    attributes[semconv.FEEDBACK_NAME] = feedback.name
+    attributes[semconv.FEEDBACK_ACTION] = emission.action
+    attributes[semconv.FEEDBACK_ID] = emission.feedback_id
+    return attributes
+
+
+def _add_target(attributes: Attributes, target: Target) -> None:
+    if target.ref is not None:
+        attributes[semconv.FEEDBACK_TARGET_TRACE_ID] = f"{target.ref.trace_id:032x}"
+        attributes[semconv.FEEDBACK_TARGET_SPAN_ID] = f"{target.ref.span_id:016x}"
+        attributes[semconv.FEEDBACK_TARGET_SAMPLED] = target.ref.sampled
+    attributes[semconv.FEEDBACK_TARGET_SCOPE] = target.scope
+    attributes[semconv.FEEDBACK_TARGET_RESOLVED] = target.ref is not None
+
+
+def event_attributes(emission: Emission, dimensions: dict[str, str]) -> Attributes:
+    """The event's attributes: the conventions' own, and ours that say how to read them."""
+    feedback = emission.feedback
+    attributes: Attributes = {
+        semconv.GEN_AI_EVALUATION_NAME: feedback.name,
+        semconv.FEEDBACK_ID: emission.feedback_id,
+        semconv.FEEDBACK_WEIGHT: feedback.weight,
+        semconv.FEEDBACK_SOURCE: feedback.source,
+        semconv.FEEDBACK_TYPE: feedback.type,
+    }
+    if emission.action == "retract":
+        attributes[semconv.FEEDBACK_ACTION] = "retract"  # who reads events alone would take it for a result
+    if feedback.score is not None:
+        attributes[semconv.GEN_AI_EVALUATION_SCORE_VALUE] = feedback.score
+    category = feedback.label or feedback.sentiment
+    if category is not None:
+        attributes[semconv.GEN_AI_EVALUATION_SCORE_LABEL] = category
+    if feedback.comment is not None:
+        attributes[semconv.GEN_AI_EVALUATION_EXPLANATION] = feedback.comment
+    if semconv.GEN_AI_RESPONSE_ID in dimensions:
+        attributes[semconv.GEN_AI_RESPONSE_ID] = dimensions[semconv.GEN_AI_RESPONSE_ID]
+    return attributes
