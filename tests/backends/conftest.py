@@ -1,6 +1,6 @@
-"""Fixtures that run the real collector, Jaeger and Tempo.
+"""Fixtures that run the real collector, Jaeger, Tempo and Prometheus.
 
-Without a Go toolchain and without cached binaries the tests are skipped, unless
+Without a Go toolchain and without cached binaries, or without Prometheus installed, the tests are skipped, unless
 ``SPANBACK_REQUIRE_BACKENDS=1`` says that they must run.
 """
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.backends import builds
+from tests.backends.prometheus import Prometheus, installed
 from tests.backends.servers import COLLECTOR_CONFIG, Collector, Jaeger, Server, Tempo
 
 if TYPE_CHECKING:
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
 
 
 def _require(name: str, config: pytest.Config) -> None:
-    """Builds a server's binary where needed; skips where that cannot be done here."""
+    """Builds a server's binary where needed, or looks for it; skips where that cannot be done here."""
     capture: Any = config.pluginmanager.getplugin("capturemanager")
     try:
         with capture.global_and_fixture_disabled():  # else the progress of a build is not seen
-            builds.build(name)
+            if name == Prometheus.name:
+                installed(name)
+            else:
+                builds.build(name)
     except builds.BackendUnavailableError as error:
         if os.environ.get("SPANBACK_REQUIRE_BACKENDS") == "1":
             pytest.fail(str(error), pytrace=False)
@@ -79,5 +83,17 @@ def start_collector(collector_binary: None) -> Iterator[Callable[..., Collector]
 
         def start(config: Path = COLLECTOR_CONFIG, env: Mapping[str, str] | None = None) -> Collector:
             return stack.enter_context(Collector(config, env))
+
+        yield start
+
+
+@pytest.fixture
+def start_prometheus(pytestconfig: pytest.Config) -> Iterator[Callable[..., Prometheus]]:
+    """Starts Prometheus with targets and rules of the test's own; it stops with the test."""
+    _require("prometheus", pytestconfig)
+    with ExitStack() as stack:
+
+        def start(*targets: str, **more: Any) -> Prometheus:
+            return stack.enter_context(Prometheus(targets, **more))
 
         yield start

@@ -1,7 +1,7 @@
-"""The collector, Jaeger and Tempo as processes of a test, on free loopback ports.
+"""The collector, Jaeger, Tempo and Prometheus as processes of a test, on free loopback ports.
 
-``python -m tests.backends.servers build`` builds all three; a server that is started without it
-builds its own binary first.
+``python -m tests.backends.servers build`` builds the first three; a server that is started without it
+builds its own binary first. Prometheus is the one that is installed.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Server:
 
     def __enter__(self) -> Self:
         """Builds the binary where needed, starts it and waits until it is ready."""
-        binary = builds.build(self.name)
+        binary = self.binary()
         for attempt in range(1, PORT_ATTEMPTS + 1):
             self._launch(binary)
             if self._wait_until_ready():
@@ -136,6 +136,10 @@ class Server:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
+    def binary(self) -> Path:
+        """What to run; built first where it is not there yet."""
+        return builds.build(self.name)
+
     def arguments(self) -> list[str]:
         """The command line after the binary."""
         raise NotImplementedError
@@ -144,9 +148,9 @@ class Server:
         """The variables that carry addresses and paths into the configuration.
 
         Args:
-            ports: Four free ports: OTLP by gRPC, OTLP by HTTP, query API, one to spare.
+            ports: Five free ports: OTLP by gRPC, OTLP by HTTP, query API, two to spare.
         """
-        names = ("OTLP_GRPC_PORT", "OTLP_HTTP_PORT", "HTTP_PORT", "GRPC_PORT")
+        names = ("OTLP_GRPC_PORT", "OTLP_HTTP_PORT", "HTTP_PORT", "GRPC_PORT", "SPARE_PORT")
         return {**dict(zip(names, map(str, ports), strict=True)), "FOLDER": str(self.folder)}
 
     def stop(self) -> None:
@@ -169,7 +173,7 @@ class Server:
 
     def _launch(self, binary: Path) -> None:
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix=f"spanback-{self.name}-")))
-        ports = free_ports(4)
+        ports = free_ports(5)
         self.otlp_grpc_endpoint = f"127.0.0.1:{ports[0]}"
         self.otlp_http_endpoint = f"http://127.0.0.1:{ports[1]}"
         self.query_url = f"http://127.0.0.1:{ports[2]}"
@@ -197,40 +201,49 @@ class Collector(Server):
 
     The configuration takes its addresses from the variables of ``collector-config.yaml`` and has
     the ``health_check`` extension, whose answer means ready.
+
+    Attributes:
+        metrics_endpoint: ``host:port`` of what Prometheus scrapes.
     """
 
     name = "collector"
+    metrics_endpoint: str
 
     def __init__(self, config: Path = COLLECTOR_CONFIG, env: Mapping[str, str] | None = None) -> None:
         super().__init__(env)
         self.config = config
 
     @property
-    def file(self) -> Path:
-        """What the file exporter writes: a line of OTLP-JSON per batch."""
-        return self.folder / "telemetry" / "collector.jsonl"
+    def telemetry(self) -> Path:
+        """The folder that the file exporters write to: lines of OTLP-JSON, a file for each kind of data."""
+        return self.folder / "telemetry"
 
     def arguments(self) -> list[str]:
         """The command line after the binary."""
         return ["--config", str(self.config)]
 
     def environment(self, ports: Sequence[int]) -> dict[str, str]:
-        """The variables of ``collector-config.yaml``."""
-        otlp_grpc, otlp_http, health, metrics = ports
+        """The variables of ``collector-config.yaml``; a trace is judged as soon as the sampler looks."""
+        otlp_grpc, otlp_http, health, metrics, prometheus = ports
+        self.metrics_endpoint = f"127.0.0.1:{prometheus}"
         return {
             "SPANBACK_OTLP_GRPC_ENDPOINT": f"127.0.0.1:{otlp_grpc}",
             "SPANBACK_OTLP_HTTP_ENDPOINT": f"127.0.0.1:{otlp_http}",
             "SPANBACK_HEALTH_ENDPOINT": f"127.0.0.1:{health}",
             "SPANBACK_METRICS_PORT": str(metrics),
-            "SPANBACK_COLLECTOR_FILE": str(self.file),
+            "SPANBACK_PROMETHEUS_ENDPOINT": self.metrics_endpoint,
+            "SPANBACK_COLLECTOR_FOLDER": str(self.telemetry),
+            "SPANBACK_SAMPLE_WAIT": "200ms",
         }
 
-    def file_lines(self) -> list[dict[str, Any]]:
-        """The messages in the file, in order; a line still being written is left out."""
-        if not self.file.exists():
-            return []
-        whole_lines = self.file.read_text().split("\n")[:-1]
-        return [json.loads(line) for line in whole_lines]
+    def file_lines(self, kind: str = "*") -> list[dict[str, Any]]:
+        """The messages in the files, in their order; a line still being written is left out.
+
+        Args:
+            kind: ``feedback``, ``traces``, ``logs`` or ``metrics``; all of them unless given.
+        """
+        files = sorted(self.telemetry.glob(f"{kind}.jsonl"))
+        return [json.loads(line) for file in files for line in file.read_text().split("\n")[:-1]]
 
     def file_spans(self, trace_id: str) -> list[otlp.Span]:
         """The spans of one trace in the file."""

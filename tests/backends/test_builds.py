@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.backends import builds
+from tests.backends.prometheus import installed
 from tests.backends.servers import main
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +62,14 @@ def test_no_go_and_no_cache(monkeypatch: pytest.MonkeyPatch, empty_cache: Path) 
         builds.build("tempo")
 
     assert str(caught.value) == f"no tempo in {empty_cache}, and no Go toolchain (`go`) to build it with"
+
+
+def test_no_prometheus(monkeypatch: pytest.MonkeyPatch, empty_cache: Path) -> None:
+    """Where Prometheus is not installed, that is said with how to install it."""
+    monkeypatch.setenv("PATH", str(empty_cache))
+
+    with pytest.raises(builds.BackendUnavailableError, match=r"no promtool on the PATH .*apt-get install prometheus"):
+        installed("promtool")
 
 
 def test_a_failed_build_leaves_nothing(monkeypatch: pytest.MonkeyPatch, empty_cache: Path) -> None:

@@ -73,9 +73,9 @@ def in_tempo(tempo: Tempo) -> list[Told]:
     return run_app(tempo, "http/protobuf", "rated-tempo", "rated").signals
 
 
-def span_of(spans: list[otlp.Span], span_id: str) -> otlp.Span:
-    """The one span with an id."""
-    return next(span for span in spans if span.span_id == span_id)
+def arrived(trace: Callable[[str], list[otlp.Span]], trace_id: str, span_id: str) -> otlp.Span:
+    """A span, once a server has it: of a trace, feedback may be there before the rest."""
+    return eventually(lambda: next((span for span in trace(trace_id) if span.span_id == span_id), None))
 
 
 def linkable(signals: list[Told]) -> str:
@@ -110,9 +110,8 @@ def test_rated_span_and_feedback_arrive(
     ran = run_app(server, protocol, f"arrive-{backend}-{protocol[:4]}", "rated")
     assert [told.placement for told in ran.signals] == ["child", "linked", "linked"]
     for told in ran.signals:
-        spans = eventually(lambda told=told: trace(told.target_trace_id))
-        carriers = eventually(lambda told=told: trace(told.trace_id))
-        check_pair(span_of(spans, told.target_span_id), span_of(carriers, told.span_id), told)
+        rated = arrived(trace, told.target_trace_id, told.target_span_id)
+        check_pair(rated, arrived(trace, told.trace_id, told.span_id), told)
 
 
 @pytest.mark.parametrize("backend", ["jaeger", "tempo"])
@@ -229,19 +228,19 @@ class TestTempo:
 
 
 def test_collector_file_carries_both_forms_with_one_id(in_jaeger: list[Told], collector: Collector) -> None:
-    """The collector's file has each signal as a span and as a log event, of one id, the latter on the rated span."""
+    """The collector's files have each signal as a span and as a log event, of one id, the latter on the rated span."""
     for told in in_jaeger:
-        spans = eventually(lambda told=told: collector.file_spans(told.trace_id))
-        assert span_of(spans, told.span_id).attributes["feedback.id"] == told.feedback_id
+        carrier = arrived(collector.file_spans, told.trace_id, told.span_id)
+        assert carrier.attributes["feedback.id"] == told.feedback_id
         logs = eventually(lambda told=told: collector.file_logs(told.target_trace_id))
         (record,) = (log for log in logs if log.attributes.get("feedback.id") == told.feedback_id)
         assert (record.event_name, record.span_id) == ("gen_ai.evaluation.result", told.target_span_id)
 
 
 def test_show_reads_the_collectors_file(in_jaeger: list[Told], collector: Collector) -> None:
-    """`spanback show` finds the signals in the file that the collector wrote."""
+    """`spanback show` finds the signals in the files that the collector wrote."""
     eventually(lambda: collector.file_spans(in_jaeger[-1].trace_id))
-    command = [sys.executable, "-m", "spanback", "show", "--json", "--negative", str(collector.file)]
+    command = [sys.executable, "-m", "spanback", "show", "--json", "--negative", str(collector.telemetry)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     rated = [json.loads(line) for line in done.stdout.splitlines()]
     found = {signal["feedback_id"] for call in rated for signal in call["feedback"]}

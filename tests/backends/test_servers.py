@@ -145,15 +145,14 @@ def test_logs_and_metrics_to_file(collector: Collector) -> None:
 
 def test_the_file_outlives_a_restart(start_collector: Callable[..., Collector], tmp_path: Path) -> None:
     """A span is in the file although the collector is stopped at once, and still there after the next start."""
-    file = tmp_path / "kept.jsonl"
     sent: list[str] = []
     for _ in range(2):
-        collector = start_collector(env={"SPANBACK_COLLECTOR_FILE": str(file)})
+        collector = start_collector(env={"SPANBACK_COLLECTOR_FOLDER": str(tmp_path)})
         sent.append(send(collector, "grpc", "restart").trace_id)
         collector.stop()
         assert collector.exit_code == 0
 
-    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "traces.jsonl").read_text().splitlines()]
     assert [span.trace_id for line in lines for span in otlp.spans(line)] == sent
 
 
