@@ -142,8 +142,10 @@ def _of_carrier(span: Any, attributes: Mapping[str, Any]) -> Iterator[str]:
         said = link.attributes or {}
         yield from _of_attributes(said, _LINK)
         relations.append(said.get("feedback.relation"))
-    is_resolved = attributes.get("feedback.target.resolved")
-    if relations not in ([["rates"], ["chosen", "rejected"]] if is_resolved else [[]]):
+    is_resolved, rejected = attributes.get("feedback.target.resolved"), attributes.get("feedback.rejected.span_ids")
+    expected = ["rates" if rejected is None else "chosen"] * bool(is_resolved)
+    expected += ["rejected"] * sum(map(bool, rejected or ()))
+    if relations != expected:
         yield f"links {relations} with feedback.target.resolved {is_resolved}"
     if relations == ["rates"]:
         rated = span.links[0].context

@@ -149,7 +149,10 @@ def test_what_is_right_passes() -> None:
             | dict.fromkeys(("feedback.target.trace_id", "feedback.target.span_id", "feedback.target.sampled")),
             links=[],
         ),
-        carrier(links=[Link(RATED, {"feedback.relation": which}) for which in ("chosen", "rejected")]),
+        carrier(
+            {"feedback.rejected.span_ids": (f"{3:016x}", "")},
+            links=[Link(RATED, {"feedback.relation": which}) for which in ("chosen", "rejected")],
+        ),
     ]
     unresolved = log(EVALUATION, {"feedback.target.resolved": False}, span_id=0, body="Feedback thumbs")
     other = log("odd")

@@ -16,7 +16,7 @@ from spanback._spanref import SpanRef
 from spanback._version import __version__
 from spanback.errors import InvalidFeedback, InvalidSetting, SpanbackError
 from spanback.export import flush
-from spanback.feedback import Receipt, record_feedback, reference, retract_feedback
+from spanback.feedback import Receipt, record_feedback, record_preference, reference, retract_feedback
 from spanback.instrumentation import TargetStatus
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "flush",
     "instrument",
     "record_feedback",
+    "record_preference",
     "reference",
     "retract_feedback",
     "signals",

@@ -1,9 +1,10 @@
 """Feedback on responses, weeks later if need be, as OpenTelemetry."""
 
+from spanback.feedback._preference import record_preference
 from spanback.feedback._receipt import Receipt
 from spanback.feedback._record import record_feedback
 from spanback.feedback._retract import retract_feedback
 from spanback.feedback._signal import Signal
 from spanback.feedback._target import reference
 
-__all__ = ["Receipt", "Signal", "record_feedback", "reference", "retract_feedback"]
+__all__ = ["Receipt", "Signal", "record_feedback", "record_preference", "reference", "retract_feedback"]

@@ -80,6 +80,8 @@ def span_attributes(emission: Emission, dimensions: dict[str, str]) -> Attribute
         attributes[semconv.FEEDBACK_SCORE_MIN] = lowest
         attributes[semconv.FEEDBACK_SCORE_MAX] = highest
     _add_target(attributes, target)
+    if len(emission.targets) > 1:
+        _add_rejected(attributes, [one for one, relation in emission.targets if relation == "rejected"])
     if feedback.score is not None:
         attributes[semconv.FEEDBACK_SCORE] = feedback.score
         attributes[semconv.FEEDBACK_WEIGHTED_SCORE] = feedback.score * feedback.weight
@@ -100,6 +102,21 @@ def _add_target(attributes: Attributes, target: Target) -> None:
         attributes[semconv.FEEDBACK_TARGET_SAMPLED] = target.ref.sampled
     attributes[semconv.FEEDBACK_TARGET_SCOPE] = target.scope
     attributes[semconv.FEEDBACK_TARGET_RESOLVED] = target.ref is not None
+
+
+def _add_rejected(attributes: Attributes, rejected: list[Target]) -> None:
+    """Both sides are on the span and not only in its links, which neither metrics nor searches read."""
+    refs = [target.ref for target in rejected]
+    known = [dimensions_of(target) for target in rejected]
+    model, requested, response_id = (
+        [dimensions.get(name, "") for dimensions in known]
+        for name in (semconv.GEN_AI_RESPONSE_MODEL, semconv.GEN_AI_REQUEST_MODEL, semconv.GEN_AI_RESPONSE_ID)
+    )
+    attributes[semconv.FEEDBACK_REJECTED_TRACE_IDS] = ["" if ref is None else f"{ref.trace_id:032x}" for ref in refs]
+    attributes[semconv.FEEDBACK_REJECTED_SPAN_IDS] = ["" if ref is None else f"{ref.span_id:016x}" for ref in refs]
+    attributes[semconv.FEEDBACK_REJECTED_RESPONSE_IDS] = response_id
+    attributes[semconv.FEEDBACK_REJECTED_MODELS] = [one or other for one, other in zip(model, requested, strict=True)]
+    attributes[semconv.FEEDBACK_REJECTED_RESOLVED] = None not in refs
 
 
 def event_attributes(emission: Emission, dimensions: dict[str, str]) -> Attributes:

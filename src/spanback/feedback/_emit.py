@@ -112,7 +112,7 @@ def emit(emission: Emission, settings: Settings) -> Receipt:
         if meter is not None:
             never_raise(measure, meter, feedback, dimensions, context)
     RECENT.add(feedback_id, (targets, feedback.name, feedback.source, feedback.type, feedback.criterion))
-    status = "unresolved" if ref is None else "recorded"
+    status = "recorded" if len(links) == len(targets) else "unresolved"
     if carrier is None:
         return Receipt(feedback_id, status, None, ref, None, None, omitted, AS_LOG)
     trace_id, span_id = f"{carrier.trace_id:032x}", f"{carrier.span_id:016x}"

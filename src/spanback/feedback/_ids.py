@@ -52,7 +52,7 @@ def vote_id(targets: Iterable[tuple[Target, object]], feedback: Feedback, key: b
         return None
     rated: list[str] = []
     for target, _ in targets:
-        identity = _identity(target)
+        identity = identity_of(target)
         if identity is None:
             return None
         rated.append(identity)
@@ -67,7 +67,8 @@ def vote_id(targets: Iterable[tuple[Target, object]], feedback: Feedback, key: b
     return _uuid(digest.hex(), "8")
 
 
-def _identity(target: Target) -> str | None:
+def identity_of(target: Target) -> str | None:
+    """What tells a target from others, alike in all processes; None where nothing does."""
     if target.response_id is not None:
         return target.response_id
     return None if target.ref is None else target.ref.traceparent[:-3]  # sampled or not, it is the same span

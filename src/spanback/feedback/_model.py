@@ -72,8 +72,11 @@ def checked(
     observed_at: object = None,
     rater_id: object = None,
     criterion: object = None,
+    is_bare: bool = False,
 ) -> Feedback:
     """The signal that the arguments describe, each as in `record_feedback`; None means not given.
+
+    A signal that is bare, as a preference is, needs neither score nor label, comment or improvement.
 
     Raises:
         InvalidFeedback: An argument breaks its rule.
@@ -86,7 +89,7 @@ def checked(
     if rating is not None or scale is not None:
         raw = _rating(rating, scale, score)
         value = _rules.mapped(*raw)
-    if value is None and label is None and comment is None and improvement is None:
+    if value is None and label is None and comment is None and improvement is None and not is_bare:
         raise InvalidFeedback("score", None, _rules.GIVEN_RULE)
     # A Signal has been checked when it was made, so only what the call itself gives is checked here.
     return Feedback(

@@ -62,6 +62,10 @@ OBSERVED_AT_RULE: Final = (
     f"must be a datetime with a time zone, at most {CLOCK_TOLERANCE_S} s ahead of this machine's clock"
 )
 WITHDRAWAL_RULE: Final = "must be given, unless target, name and user_id say which vote is meant"
+SIDE_RULE: Final = "must be given: a preference is between two responses"
+REJECTED_LIMIT: Final = 64
+REJECTED_RULE: Final = f"must be a response, or a list of 1 to {REJECTED_LIMIT} responses"
+SIDES_RULE: Final = "must be another response than those before it: nothing is better than itself"
 SIGNAL_RULE: Final = "must be one of spanback.signals, or another Signal"
 
 _NAME_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_.-")

@@ -1,0 +1,224 @@
+"""A preference is one carrier with two links, or more for the best of several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from spanback import InvalidFeedback, SpanRef, record_preference, retract_feedback
+from spanback.feedback import _rules
+from spanback.testing import InMemoryTelemetry, LogRow, capture, fake_ref
+from tests.feedback.conftest import NOW_NS
+from tests.feedback.test_wire import DIMENSIONS, SPAN_ID, TARGET, TRACE_ID
+
+OTHER = SpanRef(0xA1, 0xB2, response_id="chatcmpl-2", request_model="m-2", response_model="m-2-2026")
+THIRD = SpanRef(0xA1, 0xB3, response_id=None, request_model="m-3")
+UNKNOWN = "chatcmpl-unknown"
+
+PREFERENCE = {
+    "feedback.id": "p-1",
+    "feedback.action": "set",
+    "feedback.name": "preference",
+    "feedback.weight": 1.0,
+    "feedback.source": "user",
+    "feedback.type": "explicit",
+}
+REJECTED = {
+    "feedback.rejected.trace_ids": (f"{0xA1:032x}",),
+    "feedback.rejected.span_ids": (f"{0xB2:016x}",),
+    "feedback.rejected.response_ids": ("chatcmpl-2",),
+    "feedback.rejected.models": ("m-2-2026",),
+    "feedback.rejected.resolved": True,
+}
+EVENT = {
+    "gen_ai.evaluation.name": "preference",
+    "gen_ai.response.id": "chatcmpl-fake",
+    "feedback.id": "p-1",
+    "feedback.weight": 1.0,
+    "feedback.source": "user",
+    "feedback.type": "explicit",
+}
+
+
+def _links(telemetry: InMemoryTelemetry) -> list[tuple[int, int, Any]]:
+    return [
+        (link.context.trace_id, link.context.span_id, (link.attributes or {})["feedback.relation"])
+        for link in telemetry.spans[-1].links
+    ]
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_preference_is_one_carrier_with_both_sides(telemetry: InMemoryTelemetry) -> None:
+    """The whole span and log event: the chosen response is the target, the rejected one stands beside it."""
+    receipt = record_preference(fake_ref(), OTHER, feedback_id="p-1")
+    (span,) = telemetry.spans
+    (event,) = span.events
+    assert (span.name, span.start_time, span.end_time) == ("feedback preference", NOW_NS, NOW_NS + 1_000)
+    assert dict(span.attributes or {}) == DIMENSIONS | TARGET | PREFERENCE | REJECTED
+    assert _links(telemetry) == [(TRACE_ID, SPAN_ID, "chosen"), (0xA1, 0xB2, "rejected")]
+    assert (event.name, dict(event.attributes or {})) == ("gen_ai.evaluation.result", EVENT)
+    assert telemetry.logs == (
+        LogRow(
+            event_name="gen_ai.evaluation.result",
+            timestamp=NOW_NS,
+            trace_id=TRACE_ID,
+            span_id=SPAN_ID,
+            severity_text="INFO",
+            body="Feedback preference",
+            attributes=DIMENSIONS | TARGET | PREFERENCE | REJECTED | EVENT,
+        ),
+    )
+    assert (receipt.status, receipt.placement, receipt.target) == ("recorded", "child", receipt.target)
+    (count,) = telemetry.metrics["feedback.count"]
+    assert (count.attributes["feedback.name"], count.value) == ("preference", 1)
+
+
+def test_every_field_of_a_preference_has_its_attribute(
+    telemetry: InMemoryTelemetry, configure: Callable[..., Any]
+) -> None:
+    """A preference says what a signal says, but for the score."""
+    configure(feedback_content=True, user_hash_key=b"key")
+    receipt = record_preference(
+        fake_ref(),
+        [OTHER],
+        name="best_of_n",
+        criterion="tone",
+        weight=0.5,
+        source="system",
+        type="implicit",
+        label="friendlier",
+        comment="Warm",
+        improvement="Warmer",
+        metadata={"page": 1},
+        user_id="anna",
+        rater_id="r-1",
+        feedback_id="p-2",
+        observed_at=datetime(2025, 3, 1, tzinfo=timezone.utc),
+        placement="linked",
+    )
+    attributes = dict(telemetry.spans[0].attributes or {})
+    assert attributes.pop("feedback.user.hash") != attributes.pop("feedback.rater.hash")
+    assert attributes == DIMENSIONS | TARGET | REJECTED | {
+        "feedback.id": "p-2",
+        "feedback.action": "set",
+        "feedback.name": "best_of_n",
+        "feedback.criterion": "tone",
+        "feedback.weight": 0.5,
+        "feedback.source": "system",
+        "feedback.type": "implicit",
+        "feedback.label": "friendlier",
+        "feedback.comment": "Warm",
+        "feedback.improvement": '"Warmer"',
+        "feedback.metadata.page": 1,
+        "feedback.observed_at": "2025-03-01T00:00:00+00:00",
+    }
+    assert receipt.placement == "linked"
+
+
+def test_sides_that_are_not_known_are_marked(telemetry: InMemoryTelemetry) -> None:
+    """The best of three, of which one is known by its id alone: each place in the lists is a rejected response."""
+    receipt = record_preference(fake_ref(), [UNKNOWN, THIRD])
+    attributes = dict(telemetry.spans[0].attributes or {})
+    assert {name: value for name, value in attributes.items() if ".rejected." in name} == {
+        "feedback.rejected.trace_ids": ("", f"{0xA1:032x}"),
+        "feedback.rejected.span_ids": ("", f"{0xB3:016x}"),
+        "feedback.rejected.response_ids": (UNKNOWN, ""),
+        "feedback.rejected.models": ("", "m-3"),
+        "feedback.rejected.resolved": False,
+    }
+    assert _links(telemetry) == [(TRACE_ID, SPAN_ID, "chosen"), (0xA1, 0xB3, "rejected")]
+    assert (receipt.status, receipt.target is None) == ("unresolved", False)
+
+
+def test_an_unknown_chosen_response_is_marked(telemetry: InMemoryTelemetry) -> None:
+    """The link to the rejected one stays, and the log event belongs to no span."""
+    receipt = record_preference(UNKNOWN, fake_ref())
+    attributes = dict(telemetry.spans[0].attributes or {})
+    assert (attributes["feedback.target.resolved"], attributes["feedback.rejected.resolved"]) == (False, True)
+    assert attributes["gen_ai.response.id"] == UNKNOWN
+    assert _links(telemetry) == [(TRACE_ID, SPAN_ID, "rejected")]
+    assert (receipt.status, receipt.placement, receipt.target) == ("unresolved", "linked", None)
+    assert telemetry.logs[0].span_id == 0
+
+
+def test_a_user_has_one_preference_among_the_same_responses(telemetry: InMemoryTelemetry) -> None:
+    """Who changes their mind replaces the earlier choice; other responses, names and users are other votes."""
+
+    def preferred(chosen: object, rejected: object, **arguments: Any) -> str:
+        return record_preference(chosen, rejected, **{"user_id": "anna", **arguments}).feedback_id
+
+    first = preferred(fake_ref(), [OTHER, THIRD])
+    assert preferred(OTHER, [THIRD, fake_ref()]) == first
+    assert preferred("chatcmpl-2", ["chatcmpl-fake", THIRD]) == first
+    others = [
+        preferred(fake_ref(), OTHER),
+        preferred(fake_ref(), [OTHER, THIRD], user_id="bert"),
+        preferred(fake_ref(), [OTHER, THIRD], criterion="tone"),
+        preferred(fake_ref(), [OTHER, THIRD], name="best"),
+        preferred(fake_ref(), [OTHER, THIRD], type="implicit"),
+        preferred(fake_ref(), [OTHER, f"00-{0:032x}-{0:016x}-00"]),
+    ]
+    assert len({first, *others}) == 7
+
+
+def test_a_withdrawn_preference_links_to_both_sides(telemetry: InMemoryTelemetry) -> None:
+    """Who sees either response sees that the preference is withdrawn."""
+    retract_feedback(record_preference(fake_ref(), OTHER).feedback_id)
+    attributes = dict(telemetry.spans[-1].attributes or {})
+    assert (attributes["feedback.action"], attributes["feedback.name"]) == ("retract", "preference")
+    assert attributes["feedback.rejected.span_ids"] == (f"{0xB2:016x}",)
+    assert _links(telemetry) == [(TRACE_ID, SPAN_ID, "chosen"), (0xA1, 0xB2, "rejected")]
+
+
+TWICE = fake_ref(response_id=None)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "field", "rule"),
+    [
+        (None, OTHER, "chosen", _rules.SIDE_RULE),
+        (OTHER, None, "rejected", _rules.SIDE_RULE),
+        (OTHER, [THIRD, None], "rejected[1]", _rules.SIDE_RULE),
+        (OTHER, [], "rejected", _rules.REJECTED_RULE),
+        (OTHER, [f"r-{number}" for number in range(65)], "rejected", _rules.REJECTED_RULE),
+        (7, OTHER, "chosen", None),
+        (OTHER, 7, "rejected", None),
+        (OTHER, [THIRD, 7], "rejected[1]", None),
+        (OTHER, object(), "rejected", None),
+        (OTHER, "a\nb", "rejected", None),
+        (OTHER, OTHER, "rejected", _rules.SIDES_RULE),
+        (OTHER, "chatcmpl-2", "rejected", _rules.SIDES_RULE),
+        (TWICE, TWICE.traceparent, "rejected", _rules.SIDES_RULE),
+        (OTHER, [THIRD, OTHER], "rejected[1]", _rules.SIDES_RULE),
+        (OTHER, (THIRD, THIRD), "rejected[1]", _rules.SIDES_RULE),
+    ],
+)
+def test_a_side_that_cannot_be_one_is_refused(
+    telemetry: InMemoryTelemetry, chosen: Any, rejected: Any, field: str, rule: str | None
+) -> None:
+    """The error names the side; a response is not better than itself."""
+    with pytest.raises(InvalidFeedback) as refusal:
+        record_preference(chosen, rejected)
+    assert refusal.value.field == field
+    assert rule is None or refusal.value.rule == rule
+    assert (telemetry.spans, telemetry.logs, telemetry.metrics) == ((), (), {})
+
+
+@pytest.mark.parametrize("field", ["name", "criterion", "weight", "source", "type", "label", "comment", "placement"])
+def test_fields_of_a_preference_keep_the_rules_of_signals(telemetry: InMemoryTelemetry, field: str) -> None:
+    """The same rules hold as for any signal."""
+    arguments: dict[str, Any] = {field: "\n"}
+    with pytest.raises(InvalidFeedback) as refusal:
+        record_preference(fake_ref(), OTHER, **arguments)
+    assert refusal.value.field == field
+    assert telemetry.spans == ()
+
+
+def test_without_telemetry_a_preference_is_disabled() -> None:
+    """Objects that no instrumentation has seen are no mistake of an app without telemetry."""
+    with capture():
+        pass
+    assert record_preference(object(), object()).status == "disabled"
