@@ -47,34 +47,6 @@ class InvalidSetting(SpanbackError, ValueError):  # noqa: N818 - as above
         return InvalidSetting, (self.setting, self.value, self.rule)
 
 
-class TokenError(SpanbackError):
-    """A feedback token cannot be used. No message of these errors has the token, or a part of it, in it."""
-
-
-class MissingTokenKey(TokenError):  # noqa: N818 - as above
-    """There is no key to sign or verify feedback tokens with; the message says what to do."""
-
-
-class TokenInvalid(TokenError):  # noqa: N818 - as above
-    """It is no feedback token of these keys: forged, changed, of an unknown key, or oversized."""
-
-
-class TokenExpired(TokenInvalid):
-    """Its time is over."""
-
-
-class TokenNotYetValid(TokenInvalid):
-    """It was issued in the future."""
-
-
-class TokenForeign(TokenInvalid):
-    """It is for another audience."""
-
-
-class TokenNotAllowed(TokenError):  # noqa: N818 - as above
-    """It is good, but not for this: another user, another signal, another response, or used up."""
-
-
 def _shown(value: object) -> str:
     """A primitive's repr, short enough for one line; anything else by its type, since a foreign repr may raise."""
     if isinstance(value, (str, bytes)):

@@ -1,1 +1,0 @@
-"""Tokens, the endpoint, and the middleware."""
