@@ -47,6 +47,51 @@ class InvalidSetting(SpanbackError, ValueError):  # noqa: N818 - as above
         return InvalidSetting, (self.setting, self.value, self.rule)
 
 
+class TokenError(SpanbackError):
+    """A feedback token cannot be used. No message of these errors has the token, or a part of it, in it."""
+
+
+class MissingTokenKey(TokenError):  # noqa: N818 - as above
+    """There is no key to sign or verify feedback tokens with; the message says what to do."""
+
+
+class TokenInvalid(TokenError):  # noqa: N818 - as above
+    """It is no feedback token of these keys: forged, changed, of an unknown key, or oversized."""
+
+
+class TokenExpired(TokenInvalid):
+    """Its time is over."""
+
+
+class TokenNotYetValid(TokenInvalid):
+    """It was issued in the future."""
+
+
+class TokenForeign(TokenInvalid):
+    """It is for another audience."""
+
+
+class TokenNotAllowed(TokenError):  # noqa: N818 - as above
+    """It is good, but not for this: another user, another signal, another response, or used up."""
+
+
+class SourceError(SpanbackError, OSError):
+    """A place that telemetry is read from does not answer, or answers what cannot be read.
+
+    Attributes:
+        source: Its address, without user name, password and query.
+        reason: What is wrong, and where it is known what to do.
+    """
+
+    def __init__(self, source: str, reason: str) -> None:
+        self.source = source
+        self.reason = reason
+        super().__init__(f"{source}: {reason}")
+
+    def __reduce__(self) -> tuple[type[SourceError], tuple[str, str]]:
+        return SourceError, (self.source, self.reason)
+
+
 def _shown(value: object) -> str:
     """A primitive's repr, short enough for one line; anything else by its type, since a foreign repr may raise."""
     if isinstance(value, (str, bytes)):

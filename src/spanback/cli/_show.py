@@ -16,8 +16,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from spanback import _settings
-from spanback.reading import RatedCall, TelemetryFiles
+from spanback import _settings, reading
+from spanback.errors import SourceError
+from spanback.reading import Progress as Told
+from spanback.reading import RatedCall, Reader
 from spanback.reading._rows import nanoseconds
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ examples:
   spanback show                                   what is in SPANBACK_FILE, telemetry/ or spanback-demo/
   spanback show telemetry/ --negative --since 7d  bad answers of the last week
   spanback show otel.json.gz --name user_thumbs   one signal, from a file of the collector
+  spanback show tempo+http://localhost:3200       from Tempo, of the last 7 days; jaeger+http://localhost:16686 and
+                                                  clickhouse+http://user:password@localhost:8123/otel likewise
   zstd -dc otel.zst | spanback show -             standard input
   spanback show --json | jq '.feedback[].score'   one JSON object a line for each rated call
 
@@ -53,7 +57,7 @@ def add_parser(subparsers: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("paths", nargs="*", metavar="PATH", help="file, folder, or - for standard input")
+    parser.add_argument("paths", nargs="*", metavar="SOURCE", help="file, folder, - for standard input, or an address")
     parser.add_argument("--negative", action="store_true", help="only calls with at least one negative signal")
     parser.add_argument("--name", help="only signals of this name")
     parser.add_argument(
@@ -67,8 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command.
 
     Returns:
-        0, also when lines are damaged; 1 when a whole file cannot be read or the disk is too full to join on; 2 when
-        there is nothing to read or rich is missing.
+        0, also when lines are damaged; 1 when a whole file or a server cannot be read or the disk is too full to join
+        on; 2 when there is nothing to read or rich is missing.
     """
     paths = arguments.paths or _default_paths()
     if not arguments.json and find_spec("rich") is None:
@@ -80,23 +84,33 @@ def run(arguments: argparse.Namespace) -> int:
         )
     bar = _Bar()
     try:
-        with TelemetryFiles(paths, progress=bar.update if sys.stderr.isatty() else None) as files:
+        with _opened(paths, arguments.since, bar.update if sys.stderr.isatty() else None) as reader:
             try:
-                rated = files.rated(
+                rated = reader.rated(
                     name=arguments.name, since_ns=arguments.since, negative=arguments.negative, limit=arguments.limit
                 )
             finally:
                 bar.stop()
-            _tell_damaged(files)
+            _tell_damaged(reader)
             if arguments.json:
                 _print_json(rated)
             else:
-                _print_tree(rated, files, arguments)
-            return int(any(not damaged.line for damaged in files.damaged()))
+                _print_tree(rated, reader, arguments)
+            return int(any(not damaged.line for damaged in reader.damaged()))
+    except SourceError as error:
+        return _fail(f"{error}.", 1)
     except (FileNotFoundError, PermissionError) as error:
         return _fail(f"{error.filename} cannot be read: {error.strerror}.")
     except sqlite3.OperationalError as error:
         return _fail(f"The temporary database cannot be written ({error}); TMPDIR names where it lies.", 1)
+
+
+def _opened(paths: list[str], since: int | None, progress: Told | None) -> Reader:
+    """A reader of what the arguments name. A signal is not recorded before it was given, so older records are left."""
+    addresses = [path for path in paths if reading.is_address(path)]
+    if addresses and len(paths) > 1:
+        raise SourceError(addresses[0], "stands alone: name one address, or files and folders")
+    return reading.open(addresses[0] if addresses else paths, since_ns=since, progress=progress)
 
 
 def since_ns(text: str) -> int:
@@ -129,11 +143,11 @@ def _fail(message: str, code: int = 2) -> int:
     return code
 
 
-def _tell_damaged(files: TelemetryFiles) -> None:
+def _tell_damaged(reader: Reader) -> None:
     """Names the first lines that could not be read, on standard error."""
-    if count := files.damaged_count():
+    if count := reader.damaged_count():
         _fail(f"{count} {'place' if count == 1 else 'places'} could not be read:")
-        for damaged in islice(files.damaged(), _DAMAGED_SHOWN):
+        for damaged in islice(reader.damaged(), _DAMAGED_SHOWN):
             _fail(f"  {damaged}")
         if count > _DAMAGED_SHOWN:
             _fail(f"  and {count - _DAMAGED_SHOWN} more")
@@ -148,7 +162,7 @@ def _print_json(rated: Iterator[RatedCall]) -> None:
     out.flush()
 
 
-def _print_tree(rated: Iterator[RatedCall], files: TelemetryFiles, arguments: argparse.Namespace) -> None:
+def _print_tree(rated: Iterator[RatedCall], reader: Reader, arguments: argparse.Namespace) -> None:
     from spanback.cli import _tree  # noqa: PLC0415 - the only part that needs rich
 
     if isinstance(sys.stdout, TextIOWrapper):
@@ -162,10 +176,10 @@ def _print_tree(rated: Iterator[RatedCall], files: TelemetryFiles, arguments: ar
         shown += 1
         _tree.draw(console, call)
     if not shown:
-        _fail(f"No such feedback in {files.file_count} {'file' if files.file_count == 1 else 'files'}.")
+        _fail(f"No such feedback in {reader.where}.")
         return
     _tree.draw_summary(
-        console, files.summary(name=arguments.name, since_ns=arguments.since, negative=arguments.negative)
+        console, reader.summary(name=arguments.name, since_ns=arguments.since, negative=arguments.negative)
     )
     sys.stdout.flush()
 

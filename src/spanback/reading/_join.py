@@ -46,7 +46,9 @@ _PUT_SIGNAL: Final = """
         weight = excluded.weight, model = excluded.model, target = excluded.target, record = excluded.record
     WHERE (excluded.time_ns, excluded.form) >= (signal.time_ns, signal.form)
 """
-_WANTED: Final = "NOT withdrawn AND (:name IS NULL OR name = :name) AND given_ns >= :since_ns"
+_WANTED: Final = (
+    "NOT withdrawn AND (:name IS NULL OR name = :name) AND given_ns >= :since_ns AND time_ns >= :recorded_ns"
+)
 _TARGETS: Final = f"""
     SELECT target, ifnull(start_ns, min(given_ns)) AS order_ns, start_ns IS NULL AS absent
     FROM signal LEFT JOIN call USING (target) WHERE {_WANTED}
@@ -121,6 +123,21 @@ class Join:
         """Whether there is a signal that knows only a response's id."""
         found = self._db.execute("SELECT 1 FROM signal WHERE target >= 'response:' AND target < 'response;' LIMIT 1")
         return found.fetchone() is not None
+
+    def unclaimed(self) -> list[str]:
+        """The ids of the responses whose spans are not known."""
+        query = "SELECT DISTINCT substr(target, 10) FROM signal WHERE target >= 'response:' AND target < 'response;'"
+        return [response_id for (response_id,) in self._db.execute(query)]
+
+    def missing_traces(self) -> Iterator[str]:
+        """The ids of the traces that hold rated spans whose calls are not there, each once, in their order."""
+        query = """
+            SELECT DISTINCT substr(target, 1, 32) FROM signal
+            WHERE target NOT LIKE '%:%' AND NOT EXISTS (SELECT 1 FROM call WHERE call.target = signal.target)
+            ORDER BY 1
+        """
+        # Read whole: calls are put in while this goes on. 32 letters a trace.
+        return iter([trace_id for (trace_id,) in self._db.execute(query)])
 
     def put_call(self, span: Record, service_name: str | None) -> None:
         """Adds a call; the same span again changes nothing. Raises what `_otlp` raises for a span that is no call."""

@@ -1,0 +1,119 @@
+"""The same 1,000 signals, read back from files, Jaeger, Tempo and ClickHouse: the same rows."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from spanback import reading
+from spanback.reading import Call, Feedback
+from spanback.reading._tempo import VALUE_LIMIT_BYTES
+from tests.backends.many_signals import LONG_BYTES, SIGNALS
+from tests.backends.servers import Collector, Jaeger, Tempo, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.backends
+
+ROOT = Path(__file__).parents[2]
+SERVICE = "many-signals"
+# A thumb down by the same user replaces the thumb up.
+STANDING = SIGNALS - SIGNALS // 5
+
+
+class Written(NamedTuple):
+    """Where the signals are."""
+
+    file: Path
+    jaeger: str
+    tempo: str
+    since_ns: int
+
+
+class Rows(NamedTuple):
+    """What was read of the service, by id."""
+
+    feedback: dict[str, Feedback]
+    calls: dict[str, Call]
+    rated: dict[str, tuple[str, ...]]
+    damaged: int
+
+
+@pytest.fixture(scope="module")
+def written(collector_binary: None, jaeger: Jaeger, tempo: Tempo) -> Iterator[Written]:
+    """The signals of one app, sent to one collector, which sends them on to everything."""
+    since_ns = time.time_ns()
+    config = Path(__file__).parent / "configs" / "reading.yaml"
+    env = {"JAEGER_ENDPOINT": jaeger.otlp_grpc_endpoint, "TEMPO_ENDPOINT": tempo.otlp_grpc_endpoint}
+    with Collector(config, env) as collector:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "SPANBACK_"))}
+        kept |= {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{collector.otlp_grpc_endpoint}",
+            "OTEL_SERVICE_NAME": SERVICE,
+            "SPANBACK_USER_HASH_KEY": "key",
+        }
+        command = [sys.executable, "-m", "tests.backends.many_signals"]
+        subprocess.run(command, cwd=ROOT, env=kept, check=True, timeout=120)
+        query = f'{{ resource.service.name = "{SERVICE}" && span.feedback.id != nil }}'
+        eventually(lambda: sum(1 for _ in tempo.search(query, limit=10_000)) >= SIGNALS)
+        yield Written(collector.file, jaeger.query_url, tempo.query_url, since_ns)
+
+
+def rows_of(source: str | Path, since_ns: int | None) -> Rows:
+    """Everything that a source gives of the app."""
+    with reading.open(source, since_ns=since_ns) as reader:
+        feedback = {row.feedback_id: row for row in reader.feedback() if row.service_name == SERVICE}
+        rated = {
+            found.feedback[0].span_id or found.feedback[0].feedback_id: tuple(row.feedback_id for row in found.feedback)
+            for found in reader.rated()
+            if found.feedback[0].service_name == SERVICE
+        }
+        calls = {call.span_id: call for call in reader.calls() if call.service_name == SERVICE}
+        return Rows(feedback, calls, rated, reader.damaged_count())
+
+
+@pytest.fixture(scope="module")
+def in_files(written: Written) -> Rows:
+    """What the collector's file gives."""
+    return rows_of(written.file, None)
+
+
+def test_files_hold_every_signal(in_files: Rows) -> None:
+    """One row a signal that stands, and one a call."""
+    assert len(in_files.feedback) == STANDING
+    assert len(in_files.calls) == SIGNALS // 5
+    assert sum(row.resolved for row in in_files.feedback.values()) == STANDING - SIGNALS // 50
+    assert in_files.damaged == 0
+
+
+def test_jaeger_gives_the_same_rows(written: Written, in_files: Rows) -> None:
+    """Every field of every row."""
+    assert rows_of(f"jaeger+{written.jaeger}", written.since_ns) == in_files
+
+
+def test_tempo_gives_the_same_rows_but_for_long_texts(written: Written, in_files: Rows) -> None:
+    """Every field of every row; of a text longer than 2,048 bytes its beginning."""
+    read = rows_of(f"tempo+{written.tempo}", written.since_ns)
+    (long,) = (row for row in in_files.feedback.values() if len((row.comment or "").encode()) == LONG_BYTES)
+    cut = (long.comment or "").encode()[:VALUE_LIMIT_BYTES].decode()
+    expected = {**in_files.feedback, long.feedback_id: replace(long, comment=cut)}
+    assert read.feedback == expected
+    assert read == in_files._replace(feedback=expected)
+
+
+def test_a_search_that_finds_too_much_is_split(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is missed where a server gives a few traces at a time, not even of one second."""
+    from spanback.reading._jaeger import Jaeger as JaegerReader
+
+    monkeypatch.setattr(JaegerReader, "limit", 16)
+    with reading.open(f"jaeger+{written.jaeger}", since_ns=written.since_ns) as reader:
+        found = [row for row in reader.feedback() if row.service_name == SERVICE]
+    assert len(found) == STANDING
