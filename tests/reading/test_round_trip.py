@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -130,13 +129,20 @@ def test_a_signal_comes_back_as_it_was(tmp_path_factory: Any, signal: Feedback, 
         assert list(files.damaged()) == []
 
 
-@pytest.mark.parametrize("rejected", [("3" * 32, "4" * 16), (None, None)])
-def test_a_preference_has_both_its_links(tmp_path: Path, rejected: tuple[str | None, str | None]) -> None:
-    """The chosen response is the target, in whatever order the links stand."""
+def test_a_preference_has_the_chosen_response_as_its_target(tmp_path: Path) -> None:
+    """In whatever order the links stand; what was not chosen is known by its place in four lists."""
     signal = Feedback(
-        "fb", 1, "set", "best", 1.0, trace_id="1" * 32, span_id="2" * 16, relation="chosen",
-        rejected_trace_id=rejected[0], rejected_span_id=rejected[1],
-    )  # fmt: skip
+        "fb",
+        1,
+        score=1.0,
+        trace_id="1" * 32,
+        span_id="2" * 16,
+        relation="chosen",
+        rejected_trace_ids=("3" * 32, ""),
+        rejected_span_ids=("4" * 16, ""),
+        rejected_response_ids=("r-3", "r-4"),
+        rejected_models=("gpt-5", ""),
+    )
     span = carrier_span(signal)
     span["links"].reverse()
     (tmp_path / "traces.jsonl").write_text(spans_line(span))

@@ -89,6 +89,10 @@ def feedback_attributes(signal: Feedback) -> list[Json]:
             "feedback.target.choice": signal.choice,
             "feedback.target.document.id": signal.document_id,
             "gen_ai.tool.call.id": signal.tool_call_id,
+            "feedback.rejected.trace_ids": list(signal.rejected_trace_ids) or None,
+            "feedback.rejected.span_ids": list(signal.rejected_span_ids) or None,
+            "feedback.rejected.response_ids": list(signal.rejected_response_ids) or None,
+            "feedback.rejected.models": list(signal.rejected_models) or None,
             "feature_flag.key": signal.experiment,
             "feature_flag.result.variant": signal.variant,
             "spanback.tags": list(signal.tags) or None,
@@ -105,8 +109,8 @@ def _link(trace_id: str | None, span_id: str | None, relation: str) -> Json:
 def carrier_span(signal: Feedback) -> Json:
     """The span form of a signal."""
     links = [_link(signal.trace_id, signal.span_id, signal.relation)]
-    if signal.rejected_span_id:
-        links.append(_link(signal.rejected_trace_id, signal.rejected_span_id, "rejected"))
+    rejected = zip(signal.rejected_trace_ids, signal.rejected_span_ids, strict=True)
+    links += [_link(*ids, "rejected") for ids in rejected if all(ids)]
     return {
         "traceId": "f" * 32,
         "spanId": "f" * 16,

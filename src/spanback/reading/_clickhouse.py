@@ -36,7 +36,16 @@ _DOUBLES: Final = frozenset(
     }
 )
 _BOOLEANS: Final = frozenset({semconv.FEEDBACK_TARGET_SAMPLED, semconv.FEEDBACK_TARGET_RESOLVED})
-_LISTS: Final = frozenset({semconv.GEN_AI_RESPONSE_FINISH_REASONS, semconv.TAGS})
+_LISTS: Final = frozenset(
+    {
+        semconv.GEN_AI_RESPONSE_FINISH_REASONS,
+        semconv.TAGS,
+        semconv.FEEDBACK_REJECTED_TRACE_IDS,
+        semconv.FEEDBACK_REJECTED_SPAN_IDS,
+        semconv.FEEDBACK_REJECTED_RESPONSE_IDS,
+        semconv.FEEDBACK_REJECTED_MODELS,
+    }
+)
 
 _SPAN: Final = """
     toString(toUnixTimestamp64Nano(Timestamp)) AS start, toString(Duration) AS duration, TraceId AS trace_id,

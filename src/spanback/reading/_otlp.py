@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from spanback import semconv
@@ -19,7 +18,7 @@ from spanback.reading._rows import MAX_TIME_NS, Call, Feedback
 Record = Mapping[str, Any]
 
 _OTHER_ERROR: Final = "_OTHER"
-_RATES, _CHOSEN, _REJECTED = "rates", "chosen", "rejected"
+_TARGET_RELATIONS: Final = ("rates", "chosen")
 _STATUS_ERROR: Final = (2, "STATUS_CODE_ERROR")
 _DIMENSIONS: Final = (
     semconv.GEN_AI_PROVIDER_NAME,
@@ -132,14 +131,9 @@ def content_of(attributes: Mapping[str, Any]) -> Content:
 def feedback_from_span(span: Record, service_name: str | None) -> Feedback:
     """The signal that a carrier span holds. Its target is what it links to, never its parent."""
     links = span.get("links") or ()
-    by_relation = {attributes_of(link).get(semconv.FEEDBACK_RELATION): link for link in reversed(links)}
-    relation = next((name for name in (_RATES, _CHOSEN) if name in by_relation), None)
-    target = next(iter(links), {}) if relation is None else by_relation[relation]
-    signal = _feedback(attributes_of(span), _time_ns(span.get("startTimeUnixNano")), ids_of(target), service_name)
-    if relation != _CHOSEN:
-        return signal
-    rejected_trace_id, rejected_span_id = ids_of(by_relation.get(_REJECTED, {}))
-    return replace(signal, relation=_CHOSEN, rejected_trace_id=rejected_trace_id, rejected_span_id=rejected_span_id)
+    targets = [link for link in links if attributes_of(link).get(semconv.FEEDBACK_RELATION) in _TARGET_RELATIONS]
+    target = next(iter(targets or links), {})
+    return _feedback(attributes_of(span), _time_ns(span.get("startTimeUnixNano")), ids_of(target), service_name)
 
 
 def feedback_from_log(record: Record, service_name: str | None) -> Feedback:
@@ -171,6 +165,11 @@ def _feedback(
         type=str(get(semconv.FEEDBACK_TYPE, "explicit")),
         trace_id=trace_id,
         span_id=span_id,
+        relation="chosen" if semconv.FEEDBACK_REJECTED_SPAN_IDS in attributes else "rates",
+        rejected_trace_ids=_texts(get(semconv.FEEDBACK_REJECTED_TRACE_IDS)),
+        rejected_span_ids=_texts(get(semconv.FEEDBACK_REJECTED_SPAN_IDS)),
+        rejected_response_ids=_texts(get(semconv.FEEDBACK_REJECTED_RESPONSE_IDS)),
+        rejected_models=_texts(get(semconv.FEEDBACK_REJECTED_MODELS)),
         score_raw=_number(get(semconv.FEEDBACK_SCORE_RAW)),
         score_min=_number(get(semconv.FEEDBACK_SCORE_MIN)),
         score_max=_number(get(semconv.FEEDBACK_SCORE_MAX)),

@@ -125,8 +125,11 @@ class Feedback:
         trace_id: Trace id of the rated span, of a preference the chosen one: 32 hex digits; None where not known.
         span_id: Span id of the rated span, of a preference the chosen one: 16 hex digits; None where not known.
         relation: How the signal links to that span: `rates`, or `chosen` for a preference.
-        rejected_trace_id: Of a preference, the trace id of the response that was not chosen.
-        rejected_span_id: Of a preference, the span id of the response that was not chosen.
+        rejected_trace_ids: Of a preference, the trace ids of the responses that were not chosen; empty texts where
+            not known.
+        rejected_span_ids: Their span ids, in the same order.
+        rejected_response_ids: Their `gen_ai.response.id`.
+        rejected_models: Their models.
         score_raw: The rating as given, where a scale was given.
         score_min: The scale's worst value.
         score_max: The scale's best value.
@@ -162,8 +165,10 @@ class Feedback:
     trace_id: str | None = None
     span_id: str | None = None
     relation: str = "rates"
-    rejected_trace_id: str | None = None
-    rejected_span_id: str | None = None
+    rejected_trace_ids: tuple[str, ...] = ()
+    rejected_span_ids: tuple[str, ...] = ()
+    rejected_response_ids: tuple[str, ...] = ()
+    rejected_models: tuple[str, ...] = ()
     score_raw: float | None = None
     score_min: float | None = None
     score_max: float | None = None
@@ -232,8 +237,10 @@ class Feedback:
             "rater_hash": self.rater_hash,
             "criterion": self.criterion,
             "relation": self.relation,
-            "rejected_trace_id": self.rejected_trace_id,
-            "rejected_span_id": self.rejected_span_id,
+            "rejected_trace_ids": list(self.rejected_trace_ids),
+            "rejected_span_ids": list(self.rejected_span_ids),
+            "rejected_response_ids": list(self.rejected_response_ids),
+            "rejected_models": list(self.rejected_models),
             "scope": self.scope,
             "choice": self.choice,
             "document_id": self.document_id,
