@@ -19,6 +19,7 @@ __all__ = [
     "READ",
     "REGENERATED",
     "SAVED",
+    "SELECTED",
     "SHARED",
     "THUMBS_DOWN",
     "THUMBS_UP",
@@ -28,6 +29,7 @@ __all__ = [
 THUMBS_UP: Final = Signal("user_thumbs", 1.0, 0.8, type="explicit")
 THUMBS_DOWN: Final = Signal("user_thumbs", -1.0, 0.8, type="explicit")
 COPIED: Final = Signal("copied", 1.0, 0.4)
+SELECTED: Final = Signal("selected", 0.5, 0.3)
 SAVED: Final = Signal("saved", 1.0, 0.5)
 SHARED: Final = Signal("shared", 1.0, 0.6)
 REGENERATED: Final = Signal("regenerated", -1.0, 0.5)

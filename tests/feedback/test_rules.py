@@ -242,6 +242,7 @@ def test_a_clock_a_little_ahead_is_forgiven() -> None:
         (signals.THUMBS_UP, ("user_thumbs", 1.0, 0.8, "user", "explicit")),
         (signals.THUMBS_DOWN, ("user_thumbs", -1.0, 0.8, "user", "explicit")),
         (signals.COPIED, ("copied", 1.0, 0.4, "user", "implicit")),
+        (signals.SELECTED, ("selected", 0.5, 0.3, "user", "implicit")),
         (signals.SAVED, ("saved", 1.0, 0.5, "user", "implicit")),
         (signals.SHARED, ("shared", 1.0, 0.6, "user", "implicit")),
         (signals.REGENERATED, ("regenerated", -1.0, 0.5, "user", "implicit")),

@@ -1,0 +1,1 @@
+"""The browser module and the chat app in a real Chromium."""
