@@ -14,7 +14,7 @@ from spanback import signals
 from spanback._instrument import instrument, status, uninstrument
 from spanback._spanref import SpanRef
 from spanback._version import __version__
-from spanback.errors import InvalidFeedback, InvalidSetting, SpanbackError
+from spanback.errors import InvalidFeedback, InvalidSetting, MissingTokenKey, SpanbackError, TokenError
 from spanback.export import flush
 from spanback.feedback import Receipt, record_feedback, record_preference, reference, retract_feedback
 from spanback.instrumentation import TargetStatus
@@ -22,10 +22,12 @@ from spanback.instrumentation import TargetStatus
 __all__ = [
     "InvalidFeedback",
     "InvalidSetting",
+    "MissingTokenKey",
     "Receipt",
     "SpanRef",
     "SpanbackError",
     "TargetStatus",
+    "TokenError",
     "__version__",
     "flush",
     "instrument",

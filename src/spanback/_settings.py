@@ -23,6 +23,9 @@ EVENT_MODES: Final[frozenset[ContentMode]] = frozenset({"event_only", "span_and_
 CAPTURE_CONTENT: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 EMIT_EVENT: Final = "OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT"
 DISABLED_INSTRUMENTATIONS: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+TOKEN_KEYS: Final = "SPANBACK_TOKEN_KEYS"
+
+_SECRET: Final = frozenset({"user_hash_key", "token_keys"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class Settings:
         emit_event: Whether each inference call also emits the event `gen_ai.client.inference.operation.details`.
         chunk_metrics: Whether the time between chunks of a stream is measured (about 3 us a chunk).
         user_hash_key: Key of the HMAC that user ids become; without it no user hash is emitted.
+        token_keys: Keys of feedback tokens, as text, oldest to newest: the newest signs, all verify.
+        token_audience: Whom feedback tokens are for: one of another audience is refused.
         sdk_disabled: The value of OTEL_SDK_DISABLED.
         sampler: The value of OTEL_TRACES_SAMPLER, or None.
         sampler_arg: The value of OTEL_TRACES_SAMPLER_ARG, or None.
@@ -81,6 +86,8 @@ class Settings:
     emit_event: bool = False
     chunk_metrics: bool = False
     user_hash_key: bytes | None = None
+    token_keys: tuple[str, ...] = ()
+    token_audience: str = "spanback"
     sdk_disabled: bool = False
     sampler: str | None = None
     sampler_arg: str | None = None
@@ -91,8 +98,8 @@ class Settings:
     flush_timeout_s: float = 5.0
 
     def __repr__(self) -> str:
-        """All fields but the key."""
-        shown = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.name != "user_hash_key")
+        """All fields but the keys."""
+        shown = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.name not in _SECRET)
         return f"Settings({shown})"
 
 
@@ -124,6 +131,8 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         emit_event=_flag(env.get(EMIT_EVENT), content in EVENT_MODES),
         chunk_metrics=_flag(env.get("SPANBACK_CHUNK_METRICS"), default=False),
         user_hash_key=key.encode("utf-8", "surrogateescape") or None,
+        token_keys=_names(env.get(TOKEN_KEYS, "")),
+        token_audience=env.get("SPANBACK_TOKEN_AUDIENCE", "").strip() or "spanback",
         sdk_disabled=_flag(env.get("OTEL_SDK_DISABLED"), default=False),
         sampler=env.get("OTEL_TRACES_SAMPLER") or None,
         sampler_arg=env.get("OTEL_TRACES_SAMPLER_ARG") or None,

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+import struct
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import compress
 from operator import attrgetter
 from typing import Any, Final
 
-from spanback import semconv
+from spanback import _tokens, semconv
+from spanback._token_keys import decoded, encoded
+from spanback._tokens import Rated, Terms
+from spanback.errors import TokenInvalid
 
 HANDLE_ATTRIBUTE: Final = "_spanback"
 """Name of the attribute that a response object carries its handle in."""
@@ -23,6 +28,17 @@ version, conversation id."""
 
 _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
 _SAMPLED: Final = 0x01
+_PACKED: Final = struct.Struct(">16s8s?Q")
+"""Trace id, span id, sampled, start time in ns (0 where it is not known): which span, in 44 characters of a token."""
+_CLAIM_NAMES: Final = {
+    "r": "response_id",
+    "p": "provider_name",
+    "q": "request_model",
+    "m": "response_model",
+    "n": "prompt_name",
+    "v": "prompt_version",
+    "c": "conversation_id",
+}
 _RUN_ID: Final = re.compile(r"(?:lc_)?run-{1,2}([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:-\d+)?", re.ASCII)
 
 
@@ -100,12 +116,69 @@ class SpanRef:
             conversation,
         )
 
+    def token(
+        self,
+        *,
+        user_id: str | None = None,
+        signals: Sequence[str] | None = None,
+        expires_in_s: int = 86_400,
+        max_uses: int | None = None,
+        audience: str | None = None,
+        keys: Sequence[str] | None = None,
+    ) -> str:
+        """A feedback token: whoever holds it may rate this span, for a while, and do nothing else.
+
+        It is signed and not encrypted: what this reference says can be read by its holder.
+
+        Args:
+            user_id: The only user who may use it. Only an HMAC of it is in the token.
+            signals: The only names of signals it is good for, at most 16; all when None.
+            expires_in_s: For how many seconds.
+            max_uses: For how many signals; any number when None.
+            audience: For whom; SPANBACK_TOKEN_AUDIENCE decides when None, and without it `spanback`.
+            keys: Keys that `spanback keys new` made, oldest to newest; those of SPANBACK_TOKEN_KEYS when None.
+
+        Returns:
+            The token, 400 to 600 characters with usual dimensions and at most 4,096 with any.
+
+        Raises:
+            MissingTokenKey: There is no key to sign with.
+            InvalidSetting: An argument breaks its rule.
+        """
+        packed = _PACKED.pack(
+            self.trace_id.to_bytes(16, "big"), self.span_id.to_bytes(8, "big"), self.sampled, self.start_time_ns or 0
+        )
+        core: Rated = {"t": encoded(packed).decode()}
+        known: Rated = {name: value for name, value in zip(_CLAIM_NAMES, _CLAIM_VALUES(self), strict=True) if value}
+        terms = Terms(user_id, signals, expires_in_s, max_uses, audience, keys)
+        return _tokens.issue(core | known, core, terms)
+
+    @classmethod
+    def from_claims(cls, rated: Rated) -> SpanRef:
+        """The reference that a verified token holds.
+
+        Raises:
+            TokenInvalid: The claims hold none.
+        """
+        packed = rated.get("t")
+        known = {field: rated.get(name) for name, field in _CLAIM_NAMES.items()}
+        if not isinstance(packed, str) or not all(isinstance(value, (str, type(None))) for value in known.values()):
+            raise TokenInvalid(_NO_SPAN)
+        try:
+            trace_id, span_id, sampled, start_time_ns = _PACKED.unpack(decoded(packed.encode()))
+        except (ValueError, struct.error):
+            raise TokenInvalid(_NO_SPAN) from None
+        ids = int.from_bytes(trace_id, "big"), int.from_bytes(span_id, "big")
+        return cls(*ids, sampled, start_time_ns or None, **known)
+
     def dimensions(self) -> Iterator[tuple[str, str]]:
         """The attributes that feedback copies, under their own names; those not known are left out."""
         values = _DIMENSION_VALUES(self)
         return compress(zip(_DIMENSION_NAMES, values, strict=True), values)
 
 
+_CLAIM_VALUES: Final = attrgetter(*_CLAIM_NAMES.values())
+_NO_SPAN: Final = "the token names no span"
 _DIMENSION_VALUES: Final = attrgetter(
     "provider_name",
     "request_model",
@@ -124,6 +197,27 @@ _DIMENSION_NAMES: Final = (
     semconv.GEN_AI_PROMPT_VERSION,
     semconv.GEN_AI_CONVERSATION_ID,
 )
+
+
+class LatestCall:
+    """Takes the model call that was made last, for whoever is around the calls of one request.
+
+    Attributes:
+        call: Its handle, and id and model of the response where that has come; None while none was made.
+    """
+
+    __slots__ = ("call",)
+
+    def __init__(self) -> None:
+        self.call: tuple[Handle, str | None, str | None] | None = None
+
+    def reference(self) -> SpanRef | None:
+        """The reference of that call, or None."""
+        return None if self.call is None else SpanRef.from_handle(*self.call)
+
+
+LATEST_CALL: Final[ContextVar[LatestCall | None]] = ContextVar("spanback-latest-call", default=None)
+"""What a model call tells of itself; None where nobody asks."""
 
 
 class ResponseIndex:

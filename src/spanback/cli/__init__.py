@@ -43,6 +43,7 @@ COMMANDS: Final = {
     "demo": _Command(
         "spanback.cli._demo", "drive the real openai client against a scripted model, and show what comes of it"
     ),
+    "keys": _Command("spanback.cli._keys", "make a key for feedback tokens"),
     "show": _Command("spanback.cli._show", "print rated calls with their feedback"),
     "status": _Command("spanback.cli._status", "say what is instrumented in this environment"),
 }

@@ -1,23 +1,81 @@
-"""Feedback as metrics: how much of it, and how good."""
+"""Feedback as metrics: how much of it, and how good; by few attributes, and by not too many values of them."""
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from opentelemetry.context import Context
-from opentelemetry.metrics import Counter, Histogram, Meter
+from opentelemetry.metrics import Meter
 
 from spanback import semconv
 from spanback.feedback._model import Feedback
 
+SERIES_LIMIT: Final = 1_000
+"""How many combinations of attributes one meter gets; each makes a series of every metric here, for the process's life.
+Releases of the SDK before 1.43 had no limit of their own."""
+
 _BOUNDARIES: Final = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
+_DIMENSIONS: Final = (
+    semconv.GEN_AI_PROVIDER_NAME,
+    semconv.GEN_AI_REQUEST_MODEL,
+    semconv.GEN_AI_PROMPT_NAME,
+    semconv.GEN_AI_PROMPT_VERSION,
+)
+_logger: Final = logging.getLogger("spanback.feedback")
+
+Attributes = dict[str, str | bool]
 
 
-class _Instruments(NamedTuple):
-    meter: Meter
-    signals: Counter
-    scores: Histogram
+class _Instruments:
+    """The instruments of one meter, and the combinations of attributes that they have had so far."""
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
+        self.signals = meter.create_counter(semconv.METRIC_FEEDBACK_COUNT, "{signal}", "Feedback signals.")
+        self.scores = meter.create_histogram(
+            semconv.METRIC_FEEDBACK_SCORE_NORMALIZED,
+            "1",
+            "Scores of feedback, mapped from -1..1 to 0..1 since histograms take no negative amounts.",
+            explicit_bucket_boundaries_advisory=_BOUNDARIES,
+        )
+        self._known: dict[tuple[str | None, ...], Attributes] = {}
+        self._lock = threading.Lock()
+        self._is_full = False
+
+    def attributes(self, feedback: Feedback, dimensions: Mapping[str, str]) -> Attributes:
+        """The attributes of a signal; of one too many only what has few values, and that there were too many."""
+        values = (feedback.name, feedback.source, feedback.type, *map(dimensions.get, _DIMENSIONS))
+        known = self._known.get(values)
+        if known is None:
+            with self._lock:
+                known = self._admitted(values)
+        if known is not None:
+            return known
+        return {
+            semconv.FEEDBACK_SOURCE: feedback.source,
+            semconv.FEEDBACK_TYPE: feedback.type,
+            semconv.OTEL_METRIC_OVERFLOW: True,
+        }
+
+    def _admitted(self, values: tuple[str | None, ...]) -> Attributes | None:
+        if len(self._known) < SERIES_LIMIT:
+            names = (semconv.FEEDBACK_NAME, semconv.FEEDBACK_SOURCE, semconv.FEEDBACK_TYPE, *_DIMENSIONS)
+            attributes: Attributes = {
+                name: value for name, value in zip(names, values, strict=True) if value is not None
+            }
+            return self._known.setdefault(values, attributes)
+        if not self._is_full:
+            self._is_full = True
+            _logger.warning(
+                "Feedback came in more than %d combinations of signal name, model and prompt version. In metrics, "
+                "further ones are told apart by source and type alone (otel.metric.overflow); spans and log events are "
+                "not affected. Is one of these names made anew for each call? Said once.",
+                SERIES_LIMIT,
+            )
+        return self._known.get(values)
 
 
 class _Last:
@@ -32,34 +90,14 @@ def measure(meter: Meter, feedback: Feedback, dimensions: Mapping[str, str], con
     Args:
         meter: The app's meter.
         feedback: The signal.
-        dimensions: What is known of the rated span; its provider and model become attributes.
+        dimensions: What is known of the rated span; provider, model and prompt become attributes.
         context: With the rated span as current, so that exemplars lead to it.
     """
     instruments = _Last.instruments
     if instruments is None or instruments.meter is not meter:
-        instruments = _Last.instruments = _create(meter)
-    attributes = {
-        semconv.FEEDBACK_NAME: feedback.name,
-        semconv.FEEDBACK_SOURCE: feedback.source,
-        semconv.FEEDBACK_TYPE: feedback.type,
-    }
-    for key in (semconv.GEN_AI_PROVIDER_NAME, semconv.GEN_AI_REQUEST_MODEL):
-        if key in dimensions:
-            attributes[key] = dimensions[key]
+        instruments = _Last.instruments = _Instruments(meter)
+    attributes = instruments.attributes(feedback, dimensions)
     instruments.signals.add(1, attributes, context)
     if feedback.score is not None:
         # Histograms take no negative amounts: the SDK drops them with a warning each.
         instruments.scores.record((feedback.score + 1.0) / 2.0, attributes, context)
-
-
-def _create(meter: Meter) -> _Instruments:
-    return _Instruments(
-        meter,
-        meter.create_counter(semconv.METRIC_FEEDBACK_COUNT, "{signal}", "Feedback signals."),
-        meter.create_histogram(
-            semconv.METRIC_FEEDBACK_SCORE_NORMALIZED,
-            "1",
-            "Scores of feedback, mapped from -1..1 to 0..1 since histograms take no negative amounts.",
-            explicit_bucket_boundaries_advisory=_BOUNDARIES,
-        ),
-    )

@@ -52,7 +52,8 @@ def record_feedback(
 
     Args:
         target: What is rated: a client's response, stream or chunk, a raw or dumped response, a SpanRef, an
-            OpenTelemetry Span or SpanContext, a W3C traceparent, a response id; None for the current span.
+            OpenTelemetry Span or SpanContext, a W3C traceparent, a feedback token, a response id; None for the
+            current span.
         signal: A preset of `spanback.signals`; every argument that is given goes before it.
         score: From -1 (worst) to 1 (best). A score, a rating, a label, a comment or an improvement must be given.
         rating: A number on `scale`, instead of a score; it is mapped linearly onto -1..1 and also kept as it is.

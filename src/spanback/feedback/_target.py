@@ -12,10 +12,10 @@ from typing import Final, Literal, NamedTuple, cast
 
 from opentelemetry import trace
 
-from spanback import semconv
+from spanback import _tokens, semconv
 from spanback._never_raise import never_raise
 from spanback._spanref import RESPONSES, Handle, SpanRef, attached, run_key
-from spanback.errors import InvalidFeedback
+from spanback.errors import InvalidFeedback, InvalidSetting, TokenError
 from spanback.feedback._rules import checked_line
 
 Scope = Literal["response", "span"]
@@ -23,9 +23,12 @@ Scope = Literal["response", "span"]
 NOTHING_RULE: Final = "must be given where no span is current: there is nothing to rate"
 KIND_RULE: Final = (
     "must be a response, stream or chunk of an instrumented client, a SpanRef, an OpenTelemetry Span or SpanContext, "
-    "a W3C traceparent or a response id"
+    "a W3C traceparent, a feedback token or a response id"
 )
 RESPONSE_ID_RULE: Final = "must be a W3C traceparent or a response id: 1 to 256 printable characters, not blank"
+
+TOKEN_STAND_IN: Final = "<feedback token>"
+"""What stands for a token in messages."""
 
 _RESPONSE_ID_LIMIT_CHARACTERS: Final = 256
 _TRACEPARENT_CHARACTERS: Final = 55
@@ -56,8 +59,8 @@ def reference(target: object = None) -> SpanRef | None:
 
     Args:
         target: What `record_feedback` takes: a response, a stream (from its first chunk on) or a chunk, a raw or
-            dumped response, a response id, a traceparent, an OpenTelemetry Span or SpanContext; None for the
-            current span.
+            dumped response, a response id, a traceparent, a feedback token, an OpenTelemetry Span or SpanContext;
+            None for the current span.
 
     Returns:
         The reference, or None when the span is not known. Never raises.
@@ -177,12 +180,24 @@ def _fits(number: object, bits: int) -> bool:
 
 
 def _of_text(text: str, field: str) -> Target:
+    if _tokens.looks_like_token(text):
+        return _of_token(text, field)
     ref = SpanRef.from_traceparent(text)
     if ref is not None:
         return Target(ref, None, "span")
     if len(text) == _TRACEPARENT_CHARACTERS and text.count("-") == 3:  # all zeros: what a switched-off tracer sends
         return Target(None, None, "span")
     return _of_id(checked_line(field, text, _RESPONSE_ID_LIMIT_CHARACTERS, RESPONSE_ID_RULE))
+
+
+def _of_token(token: str, field: str) -> Target:
+    """What a feedback token is about. Who may use it for what is for the app to say, which has taken it here."""
+    try:
+        claims = _tokens.verify(token, keys=_tokens.keys_of(None))
+        return _of_ref(SpanRef.from_claims(claims.rated))
+    except (TokenError, InvalidSetting) as error:
+        rule = f"must be a feedback token that can be verified: {error}"
+        raise InvalidFeedback(field, TOKEN_STAND_IN, rule) from None
 
 
 def _of_id(response_id: str) -> Target:

@@ -20,7 +20,7 @@ from spanback import semconv as sc
 from spanback._never_raise import never_raise
 from spanback._settings import IN_FORCE, SPAN_MODES
 from spanback._settings import current as current_settings
-from spanback._spanref import RESPONSES, Handle, attach
+from spanback._spanref import LATEST_CALL, RESPONSES, Handle, attach
 from spanback._telemetry import TELEMETRY
 from spanback.instrumentation._adapter import NO_DIMENSIONS, Attributes, Clip, Request
 from spanback.instrumentation._content import Clipper, to_json
@@ -107,6 +107,9 @@ class Call:
             dimensions[1],
             dimensions[2],
         )
+        latest = LATEST_CALL.get()
+        if latest is not None and endpoint.is_inference:
+            latest.call = self.handle, None, None
         if LANGCHAIN in sys.modules:
             never_raise(note_run, self.handle)
         self._requested: Attributes = {}
@@ -154,6 +157,9 @@ class Call:
             if maker is not None:
                 self.handle = maker
                 return
+        latest = LATEST_CALL.get()
+        if latest is not None and self.request.endpoint.is_inference:
+            latest.call = self.handle, response_id, response_model
         RESPONSES.add(response_id, self.handle, response_model)
 
     def end(

@@ -1,0 +1,1 @@
+"""Tokens, the endpoint, and the middleware."""
