@@ -70,6 +70,13 @@ def collector_binary(pytestconfig: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
+def all_servers(pytestconfig: pytest.Config) -> None:
+    """Makes sure that every server is there, for tests that start them themselves."""
+    for name in (*builds.RECIPES, Prometheus.name):
+        _require(name, pytestconfig)
+
+
+@pytest.fixture(scope="session")
 def collector(collector_binary: None, jaeger: Jaeger) -> Iterator[Collector]:
     """The collector with collector-config.yaml, sending traces to ``jaeger``; one for the whole run."""
     with Collector(env={"SPANBACK_TRACES_ENDPOINT": jaeger.otlp_grpc_endpoint}) as server:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.backends.builds import BackendUnavailableError
-from tests.backends.servers import Server, get_json
+from tests.backends.loopback import get_json
+from tests.backends.servers import Server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,27 +1,24 @@
 """The collector, Jaeger, Tempo and Prometheus as processes of a test, on free loopback ports.
 
-``python -m tests.backends.servers build`` builds the first three; a server that is started without it
-builds its own binary first. Prometheus is the one that is installed.
+``python -m tests.backends.servers build`` builds the first three; a server that is started without it builds its own
+binary first. Prometheus, in prometheus.py, is the one that is installed.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from tests.backends import builds, otlp
+from tests.backends.loopback import answers, free_ports, get_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,15 +32,12 @@ PORT_ATTEMPTS = 3
 
 T = TypeVar("T")
 
-# Loopback only: a proxy set in the environment must not see these requests.
-_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
 
 class ServerError(RuntimeError):
     """A server did not get ready; the message ends with the tail of its log."""
 
 
-def eventually(probe: Callable[[], T], timeout_s: float = 15.0) -> T:
+def eventually(probe: Callable[[], T | None], timeout_s: float = 15.0, *, pause_s: float = 0.05) -> T:
     """Calls ``probe`` until it returns something true, and returns that.
 
     Raises:
@@ -53,48 +47,14 @@ def eventually(probe: Callable[[], T], timeout_s: float = 15.0) -> T:
     while not (value := probe()):
         if time.monotonic() > deadline:
             raise AssertionError(f"nothing within {timeout_s} s, last: {value!r}")
-        time.sleep(0.05)
+        time.sleep(pause_s)
     return value
 
 
-def free_ports(count: int) -> list[int]:
-    """Loopback TCP ports that nothing listens on, all different."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
-
-
-def get_json(url: str, params: Mapping[str, object] | None = None) -> Any:
-    """The JSON at ``url``, or None for 404.
-
-    Raises:
-        AssertionError: The server answered with another error; the message holds its body.
-    """
-    if params:
-        url = f"{url}?{urllib.parse.urlencode(params)}"
-    try:
-        with _opener.open(url, timeout=10) as response:
-            return json.load(response)
-    except urllib.error.HTTPError as error:
-        with error:
-            if error.code == 404:
-                return None
-            raise AssertionError(f"{url}: {error.code} {error.read().decode(errors='replace')}") from None
-
-
-def _answers(url: str) -> bool:
-    """Whether a GET of ``url`` is answered with 200."""
-    try:
-        with _opener.open(url, timeout=2) as response:
-            return response.status == 200
-    except OSError:  # refused, reset, timed out, or HTTPError (503 while starting)
-        return False
-
-
 class Server:
-    """A server process with its ports, its folder and its log; a context manager.
+    """A server process with its ports, its folder and its log; a context manager, which may be entered once more after.
+
+    It has the same ports then, as after a restart, but an empty folder.
 
     Attributes:
         folder: A temporary folder of its own, there while it runs.
@@ -117,6 +77,7 @@ class Server:
     def __init__(self, env: Mapping[str, str] | None = None) -> None:
         self._extra_env = dict(env or {})
         self._process: subprocess.Popen[bytes] | None = None
+        self._ports: list[int] | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -128,6 +89,7 @@ class Server:
                 return self
             tail = self.log_tail()
             self.stop()
+            self._ports = None
             # Between choosing a free port and binding it, another process can take it.
             if attempt == PORT_ATTEMPTS or "address already in use" not in tail:
                 raise ServerError(f"{self.name} did not get ready\n{tail}")
@@ -165,6 +127,12 @@ class Server:
             self.exit_code = process.wait()
         self._stack.close()
 
+    def kill(self) -> None:
+        """Ends the process as a crash would: at once, with whatever it still holds."""
+        assert self._process is not None
+        self._process.kill()
+        self.stop()
+
     def log_tail(self, lines: int = 40) -> str:
         """The last lines of what the server wrote, empty when it is not running."""
         if self._process is None:
@@ -173,7 +141,7 @@ class Server:
 
     def _launch(self, binary: Path) -> None:
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix=f"spanback-{self.name}-")))
-        ports = free_ports(5)
+        ports = self._ports = self._ports or free_ports(5)
         self.otlp_grpc_endpoint = f"127.0.0.1:{ports[0]}"
         self.otlp_http_endpoint = f"http://127.0.0.1:{ports[1]}"
         self.query_url = f"http://127.0.0.1:{ports[2]}"
@@ -190,7 +158,7 @@ class Server:
     def _wait_until_ready(self) -> bool:
         deadline = time.monotonic() + START_TIMEOUT_S
         while self._process is not None and self._process.poll() is None and time.monotonic() < deadline:
-            if _answers(self.query_url + self.ready_path):
+            if answers(self.query_url + self.ready_path):
                 return True
             time.sleep(0.05)
         return False
@@ -199,15 +167,16 @@ class Server:
 class Collector(Server):
     """The OpenTelemetry Collector with a configuration and extra environment variables.
 
-    The configuration takes its addresses from the variables of ``collector-config.yaml`` and has
-    the ``health_check`` extension, whose answer means ready.
+    The configuration takes its addresses from the variables of ``collector-config.yaml``, ``health_check`` among them.
 
     Attributes:
         metrics_endpoint: ``host:port`` of what Prometheus scrapes.
+        own_metrics_endpoint: ``host:port`` of the collector's metrics of itself.
     """
 
     name = "collector"
     metrics_endpoint: str
+    own_metrics_endpoint: str
 
     def __init__(self, config: Path = COLLECTOR_CONFIG, env: Mapping[str, str] | None = None) -> None:
         super().__init__(env)
@@ -225,7 +194,7 @@ class Collector(Server):
     def environment(self, ports: Sequence[int]) -> dict[str, str]:
         """The variables of ``collector-config.yaml``; a trace is judged as soon as the sampler looks."""
         otlp_grpc, otlp_http, health, metrics, prometheus = ports
-        self.metrics_endpoint = f"127.0.0.1:{prometheus}"
+        self.metrics_endpoint, self.own_metrics_endpoint = f"127.0.0.1:{prometheus}", f"127.0.0.1:{metrics}"
         return {
             "SPANBACK_OTLP_GRPC_ENDPOINT": f"127.0.0.1:{otlp_grpc}",
             "SPANBACK_OTLP_HTTP_ENDPOINT": f"127.0.0.1:{otlp_http}",
@@ -298,18 +267,18 @@ class Jaeger(Server):
 
     def warnings(self, trace_id: str) -> dict[str, list[str]]:
         """The warnings Jaeger shows, by span id, of the spans that have some."""
-        answer = get_json(f"{self.query_url}/api/traces/{trace_id}")
-        shown = [span for trace in (answer or {}).get("data", ()) for span in trace["spans"]]
-        return {span["spanID"]: span["warnings"] for span in shown if span.get("warnings")}
+        return {span["spanID"]: span["warnings"] for span in self._shown(trace_id) if span.get("warnings")}
 
     def references(self, trace_id: str) -> dict[str, list[tuple[str, str, str]]]:
         """The references Jaeger shows, by span id: type, trace id and span id."""
-        answer = get_json(f"{self.query_url}/api/traces/{trace_id}")
-        shown = [span for trace in (answer or {}).get("data", ()) for span in trace["spans"]]
         return {
             span["spanID"]: [(one["refType"], one["traceID"], one["spanID"]) for one in span["references"]]
-            for span in shown
+            for span in self._shown(trace_id)
         }
+
+    def _shown(self, trace_id: str) -> list[dict[str, Any]]:
+        answer = get_json(f"{self.query_url}/api/traces/{trace_id}")
+        return [span for trace in (answer or {}).get("data", ()) for span in trace["spans"]]
 
 
 @dataclass(frozen=True)
