@@ -14,12 +14,22 @@ from spanback import signals
 from spanback._instrument import instrument, status, uninstrument
 from spanback._spanref import SpanRef
 from spanback._version import __version__
-from spanback.errors import InvalidFeedback, InvalidSetting, MissingTokenKey, SpanbackError, TokenError
+from spanback.errors import InvalidBatch, InvalidFeedback, InvalidSetting, MissingTokenKey, SpanbackError, TokenError
 from spanback.export import flush
-from spanback.feedback import Receipt, record_feedback, record_preference, reference, retract_feedback
+from spanback.feedback import (
+    Declaration,
+    Receipt,
+    declare,
+    record_feedback,
+    record_preference,
+    reference,
+    retract_feedback,
+)
 from spanback.instrumentation import TargetStatus
 
 __all__ = [
+    "Declaration",
+    "InvalidBatch",
     "InvalidFeedback",
     "InvalidSetting",
     "MissingTokenKey",
@@ -29,6 +39,7 @@ __all__ = [
     "TargetStatus",
     "TokenError",
     "__version__",
+    "declare",
     "flush",
     "instrument",
     "record_feedback",

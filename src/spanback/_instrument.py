@@ -13,6 +13,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from spanback import _settings, export
+from spanback._settings import Consent, Redact
 from spanback._telemetry import TELEMETRY
 from spanback.errors import InvalidSetting
 from spanback.instrumentation import CLIENTS, NOTICING, WRAPPING, TargetStatus
@@ -29,6 +30,7 @@ class _Given:
     clients: frozenset[str] | None = None
     adopt: bool | None = None
     file: str | None = None
+    feedback: dict[str, object] | None = None
 
 
 _given: Final = _Given()
@@ -43,6 +45,11 @@ def instrument(
     clients: Collection[str] | None = None,
     adopt: bool | None = None,
     file: str | PathLike[str] | None = None,
+    capture_feedback_content: bool | None = None,
+    user_hash_key: str | bytes | None = None,
+    redact: Redact | None = None,
+    consent: Consent | None = None,
+    strict: bool | None = None,
     set_up: bool = True,
 ) -> None:
     """Puts a span around every call of every LLM client that spanback knows, imported already or later.
@@ -65,6 +72,16 @@ def instrument(
             themselves be silenced. When None, SPANBACK_ADOPT decides, and without it they are kept.
         file: A folder, or a file ending in `.jsonl`, for OTLP-JSON lines, as well as OTLP where
             OTEL_EXPORTER_OTLP_ENDPOINT is set and instead of it where it is not. When None, SPANBACK_FILE decides.
+        capture_feedback_content: Whether comments and improvements of feedback are kept, whatever becomes of prompts
+            and answers. When None, `capture_content` and SPANBACK_CAPTURE_FEEDBACK_CONTENT decide.
+        user_hash_key: Key of the HMAC that the ids of users and raters become. When None, SPANBACK_USER_HASH_KEY
+            holds it; without one nothing is kept of such ids.
+        redact: Called as `redact(field, value)` for each of `comment`, `improvement` and `metadata` that a signal has
+            and that is to be kept; what it returns is kept instead, and nothing where that is None, breaks the
+            field's rule, or where it raises.
+        consent: Called as `consent(user_id, target)` for each signal, with the raw user id and the SpanRef, either of
+            which may be None. Only where it returns True is anything recorded. It runs inside the call.
+        strict: True refuses feedback by a name that is neither declared nor one of the presets'.
         set_up: Whether the SDK may be set up if the app sets no provider.
 
     Raises:
@@ -74,6 +91,15 @@ def instrument(
     content = _given.capture_content if capture_content is None else capture_content
     if content is not None:
         settings = _settings.with_content(settings, content)
+    feedback = {
+        "capture_feedback_content": capture_feedback_content,
+        "user_hash_key": user_hash_key,
+        "redact": redact,
+        "consent": consent,
+        "strict": strict,
+    }
+    feedback = {name: (_given.feedback or {}).get(name) if new is None else new for name, new in feedback.items()}
+    settings = _settings.with_feedback(settings, feedback)
     asked = (_check_clients(clients), _given.clients, settings.clients)
     chosen = next((names for names in asked if names is not None), None)
     path = _check_file(file) or _given.file or settings.file
@@ -84,7 +110,7 @@ def instrument(
     _given.meter_provider = meter_provider or _given.meter_provider
     _given.logger_provider = logger_provider or _given.logger_provider
     _given.capture_content, _given.clients, _given.file = content, chosen, path
-    _given.adopt = adopting
+    _given.adopt, _given.feedback = adopting, feedback
     _settings.use(settings)
     TELEMETRY.configure(
         tracer_provider=_given.tracer_provider,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Final, Literal, cast, get_args
+from typing import Any, Final, Literal, cast, get_args
 
 from spanback.errors import InvalidSetting
 
 ContentMode = Literal["no_content", "span_only", "event_only", "span_and_event"]
 Emit = Literal["span", "log", "both"]
+Redact = Callable[[str, Any], Any]
+Consent = Callable[["str | None", Any], bool]
 
 _TRUE: Final = frozenset({"true", "1", "yes", "on"})
 _FALSE: Final = frozenset({"false", "0", "no", "off", ""})
@@ -65,6 +67,9 @@ class Settings:
         user_hash_key: Key of the HMAC that user ids become; without it no user hash is emitted.
         token_keys: Keys of feedback tokens, as text, oldest to newest: the newest signs, all verify.
         token_audience: Whom feedback tokens are for: one of another audience is refused.
+        redact: Gets a field's name (`comment`, `improvement`, `metadata`) and its value, and gives what is kept of it.
+        consent: Gets a user id and the rated span, either of which may be None, and says whether feedback is recorded.
+        strict: Whether names of feedback must be declared.
         sdk_disabled: The value of OTEL_SDK_DISABLED.
         sampler: The value of OTEL_TRACES_SAMPLER, or None.
         sampler_arg: The value of OTEL_TRACES_SAMPLER_ARG, or None.
@@ -88,6 +93,9 @@ class Settings:
     user_hash_key: bytes | None = None
     token_keys: tuple[str, ...] = ()
     token_audience: str = "spanback"
+    redact: Redact | None = None
+    consent: Consent | None = None
+    strict: bool = False
     sdk_disabled: bool = False
     sampler: str | None = None
     sampler_arg: str | None = None
@@ -174,6 +182,37 @@ def with_content(settings: Settings, capture_content: bool | str) -> Settings:
         rule = f"must be True, False or one of {', '.join(sorted(_MODES))}"
         raise InvalidSetting("capture_content", capture_content, rule)
     return replace(settings, content=mode, feedback_content=mode != "no_content", emit_event=mode in EVENT_MODES)
+
+
+def with_feedback(settings: Settings, choices: Mapping[str, object]) -> Settings:
+    """Settings with what an app asks for in code about feedback.
+
+    Args:
+        settings: What the environment asks for.
+        choices: `capture_feedback_content`, `user_hash_key`, `redact`, `consent`, `strict`; None where not given.
+
+    Returns:
+        The settings.
+
+    Raises:
+        InvalidSetting: A choice breaks its rule. A key is never shown.
+    """
+    given = {name: value for name, value in choices.items() if value is not None}
+    for name, value in given.items():
+        if name in ("redact", "consent"):
+            if not callable(value):
+                raise InvalidSetting(name, value, "must be a callable of two arguments")
+        elif name == "user_hash_key":
+            if not isinstance(value, (str, bytes)) or not value:
+                raise InvalidSetting(name, type(value), "must be text or bytes, not empty")
+        elif not isinstance(value, bool):
+            raise InvalidSetting(name, value, "must be True or False")
+    if "capture_feedback_content" in given:
+        given["feedback_content"] = given.pop("capture_feedback_content")
+    key = given.get("user_hash_key")
+    if isinstance(key, str):
+        given["user_hash_key"] = key.encode("utf-8", "surrogateescape")
+    return replace(settings, **cast("dict[str, Any]", given))
 
 
 def disabled_instrumentations() -> frozenset[str]:

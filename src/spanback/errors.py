@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 _SHOWN_CHARACTERS = 80
+_SHOWN_PROBLEMS = 20
 
 
 class SpanbackError(Exception):
@@ -26,6 +29,28 @@ class InvalidFeedback(SpanbackError, ValueError):  # noqa: N818 - reads as a sen
 
     def __reduce__(self) -> tuple[type[InvalidFeedback], tuple[str, object, str]]:
         return InvalidFeedback, (self.field, self.value, self.rule)
+
+
+class InvalidBatch(SpanbackError, ValueError):  # noqa: N818 - as above
+    """Items of a batch break rules. Raised before anything of the batch is emitted.
+
+    Attributes:
+        problems: Number of the item, from 0, and what is wrong with it; an item may have several.
+        count: How many items the batch has.
+    """
+
+    def __init__(self, problems: Iterable[tuple[int, InvalidFeedback]], count: int) -> None:
+        self.problems = tuple(problems)
+        self.count = count
+        lines = [f"item {number}: {problem}" for number, problem in self.problems[:_SHOWN_PROBLEMS]]
+        if len(self.problems) > _SHOWN_PROBLEMS:
+            lines.append(f"and {len(self.problems) - _SHOWN_PROBLEMS} more")
+        wrong = len({number for number, _ in self.problems})
+        said = f"{wrong} of {count} items cannot be recorded, so none was:"
+        super().__init__("\n  ".join([said, *lines]))
+
+    def __reduce__(self) -> tuple[type[InvalidBatch], tuple[tuple[tuple[int, InvalidFeedback], ...], int]]:
+        return InvalidBatch, (self.problems, self.count)
 
 
 class InvalidSetting(SpanbackError, ValueError):  # noqa: N818 - as above

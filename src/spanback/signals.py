@@ -10,7 +10,7 @@ Weights follow how much a signal says: what a user states counts 0.8, what a use
 
 from typing import Final
 
-from spanback.feedback import Signal
+from spanback.feedback import PRESETS, Signal
 
 __all__ = [
     "COPIED",
@@ -26,13 +26,13 @@ __all__ = [
     "Signal",
 ]
 
-THUMBS_UP: Final = Signal("user_thumbs", 1.0, 0.8, type="explicit")
-THUMBS_DOWN: Final = Signal("user_thumbs", -1.0, 0.8, type="explicit")
-COPIED: Final = Signal("copied", 1.0, 0.4)
-SELECTED: Final = Signal("selected", 0.5, 0.3)
-SAVED: Final = Signal("saved", 1.0, 0.5)
-SHARED: Final = Signal("shared", 1.0, 0.6)
-REGENERATED: Final = Signal("regenerated", -1.0, 0.5)
-DISMISSED: Final = Signal("dismissed", -1.0, 0.3)
-EDITED: Final = Signal("edited", -0.5, 0.4)
-READ: Final = Signal("read", 0.5, 0.3)
+THUMBS_UP: Final = PRESETS["THUMBS_UP"]
+THUMBS_DOWN: Final = PRESETS["THUMBS_DOWN"]
+COPIED: Final = PRESETS["COPIED"]
+SELECTED: Final = PRESETS["SELECTED"]
+SAVED: Final = PRESETS["SAVED"]
+SHARED: Final = PRESETS["SHARED"]
+REGENERATED: Final = PRESETS["REGENERATED"]
+DISMISSED: Final = PRESETS["DISMISSED"]
+EDITED: Final = PRESETS["EDITED"]
+READ: Final = PRESETS["READ"]

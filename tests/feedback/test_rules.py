@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from spanback import InvalidFeedback, signals
 from spanback.feedback import _rules, record_feedback
-from spanback.feedback._model import USUAL, checked
+from spanback.feedback._model import checked
+from spanback.feedback._presets import USUAL
 from spanback.testing import InMemoryTelemetry, fake_ref
 
 NAN, INF, SURROGATE = math.nan, math.inf, "\ud83d"

@@ -1,10 +1,23 @@
 """Feedback on responses, weeks later if need be, as OpenTelemetry."""
 
+from spanback.feedback._declared import DECLARED, Declaration, declare
 from spanback.feedback._preference import record_preference
+from spanback.feedback._presets import PRESETS
 from spanback.feedback._receipt import Receipt
 from spanback.feedback._record import record_feedback
 from spanback.feedback._retract import retract_feedback
 from spanback.feedback._signal import Signal
 from spanback.feedback._target import reference
 
-__all__ = ["Receipt", "Signal", "record_feedback", "record_preference", "reference", "retract_feedback"]
+__all__ = [
+    "DECLARED",
+    "PRESETS",
+    "Declaration",
+    "Receipt",
+    "Signal",
+    "declare",
+    "record_feedback",
+    "record_preference",
+    "reference",
+    "retract_feedback",
+]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from spanback.errors import InvalidFeedback
 from spanback.feedback import _rules
+from spanback.feedback._declared import DECLARED, keep_to
+from spanback.feedback._presets import KNOWN_NAMES, USUAL
 from spanback.feedback._rules import Primitive, Source, Type
 from spanback.feedback._signal import Signal
-
-USUAL: Final = Signal("user_feedback", None, 1.0, "user", "explicit")
-"""What a signal is unless the app says otherwise."""
 
 
 class Feedback(NamedTuple):
@@ -73,10 +72,12 @@ def checked(
     rater_id: object = None,
     criterion: object = None,
     is_bare: bool = False,
+    is_strict: bool = False,
 ) -> Feedback:
     """The signal that the arguments describe, each as in `record_feedback`; None means not given.
 
-    A signal that is bare, as a preference is, needs neither score nor label, comment or improvement.
+    A signal that is bare, as a preference is, needs neither score nor label, comment or improvement. Where names are
+    strict, they must be known.
 
     Raises:
         InvalidFeedback: An argument breaks its rule.
@@ -84,6 +85,14 @@ def checked(
     usual = USUAL if signal is None else signal
     if not isinstance(usual, Signal):
         raise InvalidFeedback("signal", signal, _rules.SIGNAL_RULE)
+    own_name = usual.name if name is None else _rules.checked_name(name)
+    declared = DECLARED.get(own_name)
+    if declared is not None:
+        usual = declared.usual if signal is None else usual
+        scale = declared.scale if rating is not None and scale is None else scale
+    elif is_strict and own_name not in KNOWN_NAMES:
+        raise InvalidFeedback("name", own_name, _rules.UNDECLARED_RULE)
+    label = None if label is None else _rules.checked_label(label)
     value = usual.score if score is None else _rules.checked_score(score)
     raw = None
     if rating is not None or scale is not None:
@@ -91,16 +100,18 @@ def checked(
         value = _rules.mapped(*raw)
     if value is None and label is None and comment is None and improvement is None and not is_bare:
         raise InvalidFeedback("score", None, _rules.GIVEN_RULE)
+    if declared is not None:
+        keep_to(declared, None if raw is None else raw[1:], label, value)
     # A Signal has been checked when it was made, so only what the call itself gives is checked here.
     return Feedback(
-        usual.name if name is None else _rules.checked_name(name),
+        own_name,
         value,
         None if value is None else "positive" if value > 0.0 else "negative" if value < 0.0 else "neutral",
         usual.weight if weight is None else _rules.checked_weight(weight),
         usual.source if source is None or source is usual.source else _rules.checked_source(source),
         usual.type if type is None or type is usual.type else _rules.checked_type(type),
         raw,
-        None if label is None else _rules.checked_label(label),
+        label,
         None if comment is None else _rules.checked_comment(comment),
         None if improvement is None else _rules.checked_improvement(improvement),
         () if metadata is None else _rules.checked_metadata(metadata),

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, cast
+from typing import cast
 
 from spanback import _settings
 from spanback.errors import InvalidFeedback
 from spanback.feedback import _rules
 from spanback.feedback._attributes import Relation
 from spanback.feedback._model import checked
+from spanback.feedback._presets import PREFERENCE
 from spanback.feedback._receipt import Receipt
 from spanback.feedback._record import record, resolved
 from spanback.feedback._rules import Placement, Primitive, Source, Type
-from spanback.feedback._signal import Signal
 from spanback.feedback._target import Target
-
-PREFERENCE: Final = Signal("preference", None, 1.0, "user", "explicit")
-"""What a preference is unless the app says otherwise."""
 
 
 def record_preference(
@@ -71,6 +68,7 @@ def record_preference(
         InvalidFeedback: An argument breaks its rule, or a response is on both sides. Nothing is emitted then. Nothing
             else is ever raised.
     """
+    settings = _settings.current()
     feedback = checked(
         PREFERENCE,
         name=name,
@@ -87,9 +85,10 @@ def record_preference(
         rater_id=rater_id,
         criterion=criterion,
         is_bare=True,
+        is_strict=settings.strict,
     )
     where = _rules.checked_placement(placement)
-    return record(feedback, sides(chosen, rejected), where, _settings.current())
+    return record(feedback, sides(chosen, rejected), where, settings)
 
 
 def sides(chosen: object, rejected: object) -> tuple[tuple[Target, Relation], ...]:

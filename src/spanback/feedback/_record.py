@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -14,6 +15,7 @@ from spanback.feedback import _emit
 from spanback.feedback._attributes import Emission, Relation
 from spanback.feedback._ids import keyed_hash, new_id, vote_id
 from spanback.feedback._model import Feedback, checked
+from spanback.feedback._privacy import REFUSED, is_consented, kept_of
 from spanback.feedback._receipt import Receipt
 from spanback.feedback._rules import Placement, Primitive, Source, Type, checked_placement
 from spanback.feedback._signal import Signal
@@ -85,6 +87,7 @@ def record_feedback(
         InvalidFeedback: An argument breaks its rule; it names field, value and rule. Nothing is emitted then. Nothing
             else is ever raised.
     """
+    settings = _settings.current()
     feedback = checked(
         signal,
         score=score,
@@ -103,9 +106,10 @@ def record_feedback(
         observed_at=observed_at,
         rater_id=rater_id,
         criterion=criterion,
+        is_strict=settings.strict,
     )
     where = placement if placement == "auto" else checked_placement(placement)
-    return record(feedback, ((resolved(target), "rates"),), where, _settings.current())
+    return record(feedback, ((resolved(target), "rates"),), where, settings)
 
 
 def resolved(target: object, field: str = "target") -> Target:
@@ -141,31 +145,19 @@ def record(
         What really happened. Never raises.
     """
     key = settings.user_hash_key
-    kept, omitted = _kept(feedback, settings)
     feedback_id = feedback.feedback_id or vote_id(targets, feedback, key) or new_id(time.time_ns())
+    if settings.consent is not None and not is_consented(settings.consent, feedback.user_id, targets[0][0].ref):
+        return Receipt(feedback_id, "refused", None, targets[0][0].ref, None, None, (), REFUSED)
+    kept, omitted, failed = kept_of(feedback, settings)
     user = None if feedback.user_id is None else hashed(feedback.user_id, key)
     rater = None if feedback.rater_id is None else hashed(feedback.rater_id, key)
-    return _emit.emit(Emission(kept, targets, feedback_id, "set", user, rater, omitted, placement), settings)
+    receipt = _emit.emit(Emission(kept, targets, feedback_id, "set", user, rater, omitted, placement), settings)
+    if failed:
+        reason = f"{receipt.reason}; without {', '.join(failed)}: redact() raised or gave what breaks the field's rule"
+        return replace(receipt, reason=reason)
+    return receipt
 
 
 def hashed(person_id: str | None, key: bytes | None) -> str | None:
     """What is kept of who gave a signal: with a key a hash, without one nothing."""
     return None if person_id is None or key is None else keyed_hash(person_id, key)
-
-
-def _kept(feedback: Feedback, settings: Settings) -> tuple[Feedback, tuple[str, ...]]:
-    """The signal without what must not be kept, and the names of the arguments that this concerns."""
-    omitted: tuple[str, ...] = ()
-    if not settings.feedback_content and (feedback.comment is not None or feedback.improvement is not None):
-        given = (("comment", feedback.comment), ("improvement", feedback.improvement))
-        omitted = tuple(name for name, value in given if value is not None)
-        feedback = feedback._replace(comment=None, improvement=None)
-    if settings.user_hash_key is None and (feedback.user_id is not None or feedback.rater_id is not None):
-        omitted = (*omitted, *unhashed(feedback))
-    return feedback, omitted
-
-
-def unhashed(feedback: Feedback) -> tuple[str, ...]:
-    """The names of the arguments that would have been kept as a hash."""
-    given = (("user_id", feedback.user_id), ("rater_id", feedback.rater_id))
-    return tuple(name for name, value in given if value is not None)

@@ -7,10 +7,12 @@ from spanback.errors import InvalidFeedback
 from spanback.feedback import _emit, _rules
 from spanback.feedback._attributes import Emission, Relation
 from spanback.feedback._ids import vote_id
-from spanback.feedback._model import USUAL, withdrawal
+from spanback.feedback._model import withdrawal
+from spanback.feedback._presets import USUAL
+from spanback.feedback._privacy import unhashed
 from spanback.feedback._receipt import Receipt
 from spanback.feedback._recent import RECENT, Recent
-from spanback.feedback._record import NOWHERE, hashed, resolved, unhashed
+from spanback.feedback._record import NOWHERE, hashed, resolved
 from spanback.feedback._rules import Placement, Source, Type
 from spanback.feedback._signal import Signal
 from spanback.feedback._target import Target

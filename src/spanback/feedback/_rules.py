@@ -66,6 +66,7 @@ SIDE_RULE: Final = "must be given: a preference is between two responses"
 REJECTED_LIMIT: Final = 64
 REJECTED_RULE: Final = f"must be a response, or a list of 1 to {REJECTED_LIMIT} responses"
 SIDES_RULE: Final = "must be another response than those before it: nothing is better than itself"
+UNDECLARED_RULE: Final = "must be declared by spanback.declare(), or be a preset's, where names are strict"
 SIGNAL_RULE: Final = "must be one of spanback.signals, or another Signal"
 
 _NAME_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_.-")
@@ -96,7 +97,7 @@ def checked_rating(rating: object, scale: object) -> tuple[float, float, float]:
     """A rating, with the lowest and the highest of its scale."""
     if scale is None:
         raise InvalidFeedback("scale", None, SCALE_WITH_RATING_RULE)
-    lowest, highest = _ends(scale)
+    lowest, highest = checked_scale(scale)
     number = _number(rating)
     if number is None or not lowest <= number <= highest:
         raise InvalidFeedback("rating", rating, RATING_RULE)
@@ -159,12 +160,20 @@ def checked_line(field: str, value: object, limit_characters: int, rule: str) ->
     return line
 
 
-def checked_label(value: object) -> str:
+def checked_label(value: object, field: str = "label") -> str:
     """A category."""
-    label = _text("label", value, LABEL_LIMIT_BYTES, LABEL_RULE)
+    label = _text(field, value, LABEL_LIMIT_BYTES, LABEL_RULE)
     if not label.strip() or label.splitlines() != [label]:
-        raise InvalidFeedback("label", value, LABEL_RULE)
+        raise InvalidFeedback(field, value, LABEL_RULE)
     return label
+
+
+def checked_description(value: object, rule: str) -> str:
+    """What something means, for people."""
+    description = _text("description", value, METADATA_VALUE_LIMIT_BYTES, rule)
+    if not description.strip():
+        raise InvalidFeedback("description", value, rule)
+    return description
 
 
 def checked_comment(value: object) -> str:
@@ -189,7 +198,7 @@ def checked_metadata(value: object) -> tuple[tuple[str, Primitive], ...]:
     pairs = never_raise(_pairs, value)  # the mapping may be of the app's own class
     if pairs is None or len(pairs) > METADATA_LIMIT_KEYS:
         raise InvalidFeedback("metadata", value, METADATA_RULE)
-    return tuple((_key(key), _primitive(key, item)) for key, item in pairs)
+    return tuple((name := _key(key), _primitive(name, item)) for key, item in pairs)
 
 
 def checked_time(value: object) -> str:
@@ -219,7 +228,8 @@ def _choice(field: str, value: object, choices: Mapping[str, T], rule: str) -> T
     return chosen
 
 
-def _ends(scale: object) -> tuple[float, float]:
+def checked_scale(scale: object) -> tuple[float, float]:
+    """The lowest and the highest rating."""
     ends = tuple(cast("tuple[object, ...] | list[object]", scale)) if isinstance(scale, (tuple, list)) else ()
     numbers = [number for number in map(_number, ends) if number is not None]
     if len(ends) != 2 or len(numbers) != 2 or not 0.0 < numbers[1] - numbers[0] < math.inf:
@@ -252,7 +262,7 @@ def _key(value: object) -> str:
     return key
 
 
-def _primitive(key: object, value: object) -> Primitive:
+def _primitive(key: str, value: object) -> Primitive:
     if isinstance(value, bool):
         return value
     if isinstance(value, str):
