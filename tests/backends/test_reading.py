@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import runpy
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from spanback.reading import Call, Feedback
 from spanback.reading._tempo import VALUE_LIMIT_BYTES
 from tests.backends.many_signals import LONG_BYTES, SIGNALS
 from tests.backends.servers import Collector, Jaeger, Tempo, eventually
+from tests.deploy.clickhouse import FOLDER, ClickHouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +28,10 @@ pytestmark = pytest.mark.backends
 
 ROOT = Path(__file__).parents[2]
 SERVICE = "many-signals"
+CALLS = SIGNALS // 5
+PREFERENCES = WITHDRAWN = CALLS // 25
 # A thumb down by the same user replaces the thumb up.
-STANDING = SIGNALS - SIGNALS // 5
+STANDING = SIGNALS - CALLS - WITHDRAWN
 
 
 class Written(NamedTuple):
@@ -64,7 +69,7 @@ def written(collector_binary: None, jaeger: Jaeger, tempo: Tempo) -> Iterator[Wr
         subprocess.run(command, cwd=ROOT, env=kept, check=True, timeout=120)
         query = f'{{ resource.service.name = "{SERVICE}" && span.feedback.id != nil }}'
         eventually(lambda: sum(1 for _ in tempo.search(query, limit=10_000)) >= SIGNALS)
-        yield Written(collector.file, jaeger.query_url, tempo.query_url, since_ns)
+        yield Written(collector.telemetry / "all.jsonl", jaeger.query_url, tempo.query_url, since_ns)
 
 
 def rows_of(source: str | Path, since_ns: int | None) -> Rows:
@@ -89,8 +94,9 @@ def in_files(written: Written) -> Rows:
 def test_files_hold_every_signal(in_files: Rows) -> None:
     """One row a signal that stands, and one a call."""
     assert len(in_files.feedback) == STANDING
-    assert len(in_files.calls) == SIGNALS // 5
-    assert sum(row.resolved for row in in_files.feedback.values()) == STANDING - SIGNALS // 50
+    assert len(in_files.calls) == CALLS
+    assert sum(not row.resolved for row in in_files.feedback.values()) == CALLS // 10
+    assert sum(row.relation == "chosen" for row in in_files.feedback.values()) == PREFERENCES
     assert in_files.damaged == 0
 
 
@@ -105,6 +111,31 @@ def test_tempo_gives_the_same_rows_but_for_long_texts(written: Written, in_files
     (long,) = (row for row in in_files.feedback.values() if len((row.comment or "").encode()) == LONG_BYTES)
     cut = (long.comment or "").encode()[:VALUE_LIMIT_BYTES].decode()
     expected = {**in_files.feedback, long.feedback_id: replace(long, comment=cut)}
+    assert read.feedback == expected
+    assert read == in_files._replace(feedback=expected)
+
+
+@pytest.fixture(scope="module")
+def clickhouse(written: Written) -> Iterator[str]:
+    """The address of a ClickHouse that holds what the collector wrote to its file, as its exporter would have it."""
+    load = runpy.run_path(str(FOLDER / "load.py"))
+    messages = list(load["lines"]([str(written.file)]))
+    with ClickHouse() as server:
+        server.make("otel", "tables.sql", "views.sql")
+        server.insert("otel_traces", (row for one in messages for row in load["trace_rows"](one)), database="otel")
+        server.insert("otel_logs", (row for one in messages for row in load["log_rows"](one)), database="otel")
+        yield f"clickhouse+{server.query_url}/otel"
+
+
+def test_clickhouse_gives_the_same_rows_but_for_types_of_metadata(clickhouse: str, in_files: Rows) -> None:
+    """Every field of every row; of metadata the text, since the exporter keeps every value as text."""
+    read = rows_of(clickhouse, None)
+
+    def in_text(row: Feedback) -> Feedback:
+        metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in row.metadata.items()}
+        return replace(row, metadata=metadata)
+
+    expected = {key: in_text(row) for key, row in in_files.feedback.items()}
     assert read.feedback == expected
     assert read == in_files._replace(feedback=expected)
 

@@ -103,7 +103,7 @@ class ClickHouse(Reader):
                 yield call
 
     def query(self, sql: str) -> Iterator[dict[str, Any]]:
-        """The rows that a query of your own gives, each by the names of its columns; 64-bit integers come as text.
+        """The rows that a query of your own gives, each by the names of its columns.
 
         Raises:
             SourceError: The server does not answer, or refuses the query.
@@ -156,11 +156,11 @@ def over_http(server: Server, database: str) -> Run:
         server: Its address, with user name and password where it asks for them.
         database: The database that holds the tables.
     """
-    headers = {"X-ClickHouse-Database": database} if database else {}
+    headers = {}
     if server.user is not None:
-        headers |= {"X-ClickHouse-User": server.user[0], "X-ClickHouse-Key": server.user[1]}
+        headers = {"X-ClickHouse-User": server.user[0], "X-ClickHouse-Key": server.user[1]}
     # Nothing may be written, and an error must not look like the end of the answer.
-    path = "/?" + urlencode({"readonly": 2, "output_format_json_quote_64bit_integers": 1, "wait_end_of_query": 1})
+    path = "/?" + urlencode({"database": database or "default", "readonly": 2, "wait_end_of_query": 1})
 
     @contextmanager
     def run(sql: str) -> Generator[IO[bytes]]:
