@@ -1,0 +1,147 @@
+"""How many requests are let through: counted by `limits`, in memory of bounded size or in Redis."""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+import time
+from collections import OrderedDict
+from typing import Any, Final
+
+from limits import RateLimitItem, parse
+from limits.errors import ConfigurationError
+from limits.storage import Storage, storage_from_string
+from limits.strategies import FixedWindowRateLimiter
+
+from spanback.errors import InvalidSetting
+from spanback.web._http import Problem
+
+RATE_RULE: Final = "must be a rate such as '60/minute'"
+STORE_RULE: Final = "must be None for this process alone, or the address of a store, such as 'redis://localhost:6379'"
+
+_IPV6_BITS: Final = 64
+"""A household or a server has so many addresses: all of them count as one."""
+
+
+class BoundedMemory(Storage):
+    """Counters in this process, bounded: the oldest go first. Those of `limits` start a thread at every hit.
+
+    Args:
+        limit: The most counters kept.
+    """
+
+    STORAGE_SCHEME = None
+
+    def __init__(self, limit: int = 100_000) -> None:
+        super().__init__()
+        self._limit = limit
+        self._counters: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def base_exceptions(self) -> type[Exception]:
+        """What may go wrong in it: nothing."""
+        return ValueError
+
+    def incr(self, key: str, expiry: float, amount: int = 1) -> int:
+        """Counts, in a window that begins with the first hit."""
+        now = time.time()
+        with self._lock:
+            count, ends = self._counters.get(key, (0, 0.0))
+            count, ends = (amount, now + expiry) if ends <= now else (count + amount, ends)
+            self._counters[key] = count, ends
+            if len(self._counters) > self._limit:
+                self._counters.popitem(last=False)
+        return count
+
+    def get(self, key: str) -> int:
+        """The count in the window of now."""
+        count, ends = self._counters.get(key, (0, 0.0))
+        return count if ends > time.time() else 0
+
+    def get_expiry(self, key: str) -> float:
+        """When the window ends, in seconds since the epoch."""
+        return self._counters.get(key, (0, time.time()))[1]
+
+    def check(self) -> bool:
+        """Whether it works."""
+        return True
+
+    def reset(self) -> int:
+        """Forgets everything; gives how much that was."""
+        count = len(self._counters)
+        self._counters.clear()
+        return count
+
+    def clear(self, key: str) -> None:
+        """Forgets one counter."""
+        self._counters.pop(key, None)
+
+
+class Rates:
+    """The limits in force.
+
+    Args:
+        per_token: How often one token, or one API key, may be used; None for any number.
+        per_address: How often one address may come; None for any number.
+        store: Where the counts are kept: None for this process, else the address of a store of `limits`.
+
+    Raises:
+        InvalidSetting: One of them is not understood.
+    """
+
+    def __init__(self, per_token: str | None, per_address: str | None, store: str | None) -> None:
+        self._per_token = _rate("rate_per_token", per_token)
+        self._per_address = _rate("rate_per_address", per_address)
+        try:
+            storage: Any = BoundedMemory() if store is None else storage_from_string(store)
+        except (ConfigurationError, ImportError, ValueError):  # the address may hold a password
+            raise InvalidSetting("rate_store", "<address>", STORE_RULE) from None
+        self._limiter = FixedWindowRateLimiter(storage)
+
+    def count_address(self, address: str) -> None:
+        """Counts a request of an address.
+
+        Raises:
+            Problem: It is one too many.
+        """
+        if self._per_address is not None:
+            self._count(self._per_address, "address", _network(address))
+
+    def count_token(self, token_id: str) -> None:
+        """Counts a use of a token or an API key.
+
+        Raises:
+            Problem: It is one too many.
+        """
+        if self._per_token is not None:
+            self._count(self._per_token, "token", token_id)
+
+    def _count(self, rate: RateLimitItem, kind: str, name: str) -> None:
+        if self._limiter.hit(rate, "spanback", kind, name):
+            return
+        ends = self._limiter.get_window_stats(rate, "spanback", kind, name).reset_time
+        wait_s = max(1, int(ends - time.time()) + 1)
+        headers = (("retry-after", str(wait_s)),)
+        detail = f"at most {rate.amount} requests in {rate.get_expiry()} s are taken from one {kind}"
+        raise Problem(429, "too-many-requests", "Too many requests", detail, headers=headers)
+
+
+def _rate(setting: str, text: str | None) -> RateLimitItem | None:
+    if text is None:
+        return None
+    try:
+        return parse(text)
+    except (ValueError, TypeError, AttributeError):
+        raise InvalidSetting(setting, text, RATE_RULE) from None
+
+
+def _network(address: str) -> str:
+    """What an address counts as: of IPv6, the network that one customer gets."""
+    if ":" not in address:
+        return address
+    try:
+        number = int(ipaddress.IPv6Address(address.partition("%")[0]))
+    except ValueError:
+        return address
+    return f"{number >> (128 - _IPV6_BITS):x}"

@@ -1,0 +1,211 @@
+"""What a signal in JSON becomes: checked against what its sender may do, then recorded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, cast
+
+from spanback import _tokens
+from spanback._never_raise import never_raise
+from spanback.errors import InvalidFeedback
+from spanback.feedback import Receipt, record_feedback, record_preference, retract_feedback
+from spanback.feedback._ids import new_id
+from spanback.feedback._model import USUAL, checked
+from spanback.feedback._preference import PREFERENCE
+from spanback.feedback._rules import checked_feedback_id, checked_user_id
+from spanback.web._authority import Authority, missing, not_allowed
+from spanback.web._fields import SIGNAL_RULE, read
+from spanback.web._http import Problem
+from spanback.web._uses import UseCounter
+
+TARGET_RULE: Final = "must be given with an API key: a token, a W3C traceparent or a response id"
+REJECTED_RULE: Final = "must be a token, or a list of 1 to 64 tokens"
+USER_RULE: Final = "must be the user whom the token is bound to"
+QUERY_RULE: Final = "must not be given: only name is, and target with an API key"
+
+_REJECTED_LIMIT: Final = 64
+_RETRY_AFTER: Final = (("retry-after", "5"),)
+
+Answer = dict[str, Any]
+
+
+class Ready(NamedTuple):
+    """A signal that may be recorded.
+
+    Attributes:
+        authority: Whose.
+        target: What it is about.
+        rejected: What is worse; empty where it is no preference.
+        arguments: The rest, as `record_feedback` takes it.
+    """
+
+    authority: Authority
+    target: object
+    rejected: list[object]
+    arguments: dict[str, Any]
+
+
+class Signals:
+    """Records signals.
+
+    Args:
+        uses: Counts the uses of tokens with a limit.
+        user_of: Says who sends a request, as the app knows it; None where the app does not say.
+        of_token: Checks a token.
+    """
+
+    def __init__(
+        self,
+        uses: UseCounter,
+        user_of: Callable[[Any], str | None] | None,
+        of_token: Callable[[object], Authority],
+    ) -> None:
+        self._uses = uses
+        self._user_of = user_of
+        self._of_token = of_token
+
+    def prepare(self, signal: object, authority: Authority | None, given: Any) -> Ready:
+        """Checks a signal; nothing is recorded yet.
+
+        Args:
+            signal: The JSON value.
+            authority: What the headers allow; None where the signal must hold the token.
+            given: The request as the framework has it.
+
+        Raises:
+            Problem: Its sender may not give it.
+            InvalidFeedback: A field breaks its rule.
+        """
+        if not isinstance(signal, dict):
+            raise InvalidFeedback("signal", signal, SIGNAL_RULE)
+        signal = cast("Mapping[str, Any]", signal)
+        token = signal.get("token")
+        if authority is None:
+            if token is None:
+                raise missing()
+            authority = self._of_token(token)
+        arguments = read(signal, is_server=authority.ref is None)
+        arguments.pop("token", None)
+        target: object = authority.ref
+        if authority.ref is None:
+            target = self._target(token, arguments.pop("target", None))
+        elif token is not None and self._of_token(token).ref != authority.ref:
+            raise not_allowed("token", "must be the one in the header")
+        rejected = self._rejected(arguments.pop("rejected", None))
+        usual = PREFERENCE if rejected else USUAL
+        if authority.claims is not None:
+            self._limit(authority, arguments, usual.name, given)
+        feedback = checked(usual, **arguments, **({"is_bare": True} if rejected else {}))
+        if authority.ref is not None:
+            own_id = feedback.feedback_id
+            if own_id is None and (feedback.user_id is not None or feedback.type == "implicit"):
+                own_id = feedback.name if feedback.criterion is None else f"{feedback.name}/{feedback.criterion}"
+            arguments["feedback_id"] = authority.seal(own_id or new_id(time.time_ns()))
+        return Ready(authority, target, rejected, arguments)
+
+    def count_use(self, authority: Authority) -> None:
+        """Counts a use of a token that is good for only so many.
+
+        Raises:
+            Problem: It is used up, or nobody can say whether it is.
+        """
+        claims = authority.claims
+        if claims is None or claims.max_uses is None:
+            return
+        left_s = max(1, claims.expires_at - int(time.time()) + _tokens.LEEWAY_S)
+        count = never_raise(self._uses.use, claims.token_id, left_s)
+        if count is None:
+            raise unavailable("how often the token was used cannot be looked up now")
+        if count > claims.max_uses:
+            raise not_allowed("token", f"must not be used more than {claims.max_uses} times")
+
+    def record(self, ready: Ready) -> Answer:
+        """Records a signal that was checked.
+
+        Raises:
+            Problem: It could not be kept.
+        """
+        if ready.rejected:
+            receipt = record_preference(ready.target, ready.rejected, **ready.arguments)
+        else:
+            receipt = record_feedback(ready.target, **ready.arguments)
+        return _answer(receipt)
+
+    def retract(self, feedback_id: str, authority: Authority, given: Any, query: Mapping[str, Sequence[str]]) -> Answer:
+        """Withdraws a signal.
+
+        Args:
+            feedback_id: Its id.
+            authority: Who asks.
+            given: The request as the framework has it.
+            query: More of the signal: its `name`, and with an API key its `target`.
+
+        Raises:
+            Problem: Its sender may not withdraw it.
+            InvalidFeedback: The id or the name breaks its rule.
+        """
+        known = {"name"} if authority.ref is not None else {"name", "target"}
+        for field in query.keys() - known:
+            raise InvalidFeedback(field, query[field][0], QUERY_RULE)
+        name, said_target = (query.get(field, [None])[-1] for field in ("name", "target"))
+        target: object = said_target if authority.ref is None else authority.ref
+        user = self._user(given)
+        if authority.claims is not None and authority.claims.bound is not None and self._user_of is not None:
+            self._check_user(authority, user)
+        sealed = authority.seal(checked_feedback_id(feedback_id))
+        return _answer(retract_feedback(sealed, target, name=name, user_id=user))
+
+    def _limit(self, authority: Authority, arguments: dict[str, Any], usual_name: str, given: Any) -> None:
+        """What a token limits: who gives which signal."""
+        claims = authority.claims
+        if claims is None:
+            return
+        name = arguments.get("name", usual_name)
+        if claims.signals is not None and name not in claims.signals:
+            raise not_allowed("name", f"must be one of {', '.join(sorted(claims.signals))}")
+        said, user = arguments.pop("user_id", None), self._user(given)
+        if said is not None:
+            said = checked_user_id(said)
+            if claims.bound is None or (user is not None and said != user):
+                raise not_allowed("user_id", USER_RULE)
+        # Without `user_of` the app does not know its users here, and takes the word of whoever holds the token.
+        who = user if self._user_of is not None else said
+        self._check_user(authority, who)
+        if who is not None:
+            arguments["user_id"] = who
+
+    def _check_user(self, authority: Authority, user_id: str | None) -> None:
+        if authority.claims is not None and not authority.claims.is_for(user_id):
+            raise not_allowed("user_id", USER_RULE)
+
+    def _user(self, given: Any) -> str | None:
+        """Who sends the request, as the app says; what it raises means nobody."""
+        return None if self._user_of is None else never_raise(self._user_of, given)
+
+    def _target(self, token: object, target: object) -> object:
+        if token is not None or (isinstance(target, str) and _tokens.looks_like_token(target)):
+            return self._of_token(target if token is None else token).ref
+        if not isinstance(target, str):
+            raise InvalidFeedback("target", target, TARGET_RULE)
+        return target
+
+    def _rejected(self, rejected: object) -> list[object]:
+        if rejected is None:
+            return []
+        tokens = cast("list[object]", rejected) if isinstance(rejected, list) else [rejected]
+        if not 0 < len(tokens) <= _REJECTED_LIMIT or not all(isinstance(token, str) for token in tokens):
+            raise InvalidFeedback("rejected", None, REJECTED_RULE)
+        return [self._of_token(token).ref for token in tokens]
+
+
+def unavailable(detail: str) -> Problem:
+    """What is needed to answer is not there; the client may try again with the same id."""
+    return Problem(503, "unavailable", "Not now", detail, headers=_RETRY_AFTER)
+
+
+def _answer(receipt: Receipt) -> Answer:
+    answer: Answer = {"feedback_id": receipt.feedback_id, "status": receipt.status}
+    if receipt.omitted:
+        answer["omitted"] = list(receipt.omitted)
+    return answer
