@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Literal, cast, get_args
 
 from spanback.errors import InvalidSetting
@@ -13,6 +13,7 @@ ContentMode = Literal["no_content", "span_only", "event_only", "span_and_event"]
 Emit = Literal["span", "log", "both"]
 Redact = Callable[[str, Any], Any]
 Consent = Callable[["str | None", Any], bool]
+SpoolFullChoice = Literal["raise", "drop_oldest"]
 
 _TRUE: Final = frozenset({"true", "1", "yes", "on"})
 _FALSE: Final = frozenset({"false", "0", "no", "off", ""})
@@ -41,12 +42,26 @@ class Way:
         compression: `none`, `gzip` or `deflate`.
         endpoint: What OTEL_EXPORTER_OTLP_TRACES_ENDPOINT and its siblings, or else OTEL_EXPORTER_OTLP_ENDPOINT, name;
             None when neither is set.
+        is_whole: Whether the endpoint is of the signal's own variable, so that over HTTP no path is put behind it.
+        headers: `key=value` pairs as their variable has them; kept out of the repr, since keys are among them.
+        certificate: A file with the certificates to trust, or None.
+        client_key: A file with the client's key, or None.
+        client_certificate: A file with the client's certificates, or None.
+        timeout_s: The longest that one request takes.
+        insecure: Whether gRPC goes without TLS where the endpoint has no scheme.
     """
 
     exporters: tuple[str, ...] = ()
     protocol: str = "grpc"
     compression: str = "none"
     endpoint: str | None = None
+    is_whole: bool = False
+    headers: str = field(default="", repr=False)
+    certificate: str | None = None
+    client_key: str | None = None
+    client_certificate: str | None = None
+    timeout_s: float = 10.0
+    insecure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +93,10 @@ class Settings:
         logs: How log records leave, feedback events among them.
         metrics: How metrics leave.
         flush_timeout_s: The longest that the process waits at its exit for telemetry to leave.
+        spool: The file that feedback is committed to before a receipt is given, or None.
+        spool_limit_bytes: The most that the spool holds; 0 for no limit.
+        spool_full: What becomes of a signal that the spool cannot take: `raise` refuses it; `drop_oldest` drops
+            the oldest ones for it, or where nothing can be written lets it leave as without a spool.
     """
 
     content: ContentMode = "no_content"
@@ -104,6 +123,9 @@ class Settings:
     logs: Way = Way()
     metrics: Way = Way()
     flush_timeout_s: float = 5.0
+    spool: str | None = None
+    spool_limit_bytes: int = 268_435_456
+    spool_full: SpoolFullChoice = "raise"
 
     def __repr__(self) -> str:
         """All fields but the keys."""
@@ -127,6 +149,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     content = content_mode(env.get(CAPTURE_CONTENT, "")) or "no_content"
     key = env.get("SPANBACK_USER_HASH_KEY", "")
     emit = env.get("SPANBACK_EMIT", "").strip().lower()
+    spool_full = env.get("SPANBACK_SPOOL_FULL", "").strip().lower()
     return Settings(
         content=content,
         feedback_content=_flag(env.get("SPANBACK_CAPTURE_FEEDBACK_CONTENT"), content != "no_content"),
@@ -149,6 +172,9 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         logs=_way(env, "LOGS"),
         metrics=_way(env, "METRICS"),
         flush_timeout_s=_number(env.get("SPANBACK_FLUSH_TIMEOUT_S"), 5.0),
+        spool=env.get("SPANBACK_SPOOL") or None,
+        spool_limit_bytes=int(_number(env.get("SPANBACK_SPOOL_LIMIT_BYTES"), 268_435_456)),
+        spool_full=cast("SpoolFullChoice", spool_full) if spool_full in get_args(SpoolFullChoice) else "raise",
     )
 
 
@@ -267,6 +293,13 @@ def _way(env: Mapping[str, str], signal: str) -> Way:
         protocol="http/protobuf" if otlp("PROTOCOL").lower().startswith("http") else "grpc",
         compression=compression if compression in _COMPRESSIONS else "none",
         endpoint=otlp("ENDPOINT") or None,
+        is_whole=bool(env.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")),
+        headers=otlp("HEADERS"),
+        certificate=otlp("CERTIFICATE") or None,
+        client_key=otlp("CLIENT_KEY") or None,
+        client_certificate=otlp("CLIENT_CERTIFICATE") or None,
+        timeout_s=_number(otlp("TIMEOUT"), 10.0) or 10.0,
+        insecure=_flag(otlp("INSECURE"), default=False),
     )
 
 

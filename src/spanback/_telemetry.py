@@ -8,9 +8,9 @@ An app may call `instrument()` before it sets its own providers, or never set an
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Final
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from opentelemetry import metrics, trace
 from opentelemetry._logs import Logger, LoggerProvider, NoOpLogger, NoOpLoggerProvider, get_logger_provider
@@ -24,6 +24,45 @@ SCOPE_VERSION: Final = __version__
 OnFound = Callable[[trace.TracerProvider, LoggerProvider], None]
 
 
+class Unsent(NamedTuple):
+    """One signal as the SDK would hand it to exporters.
+
+    Attributes:
+        feedback_id: Its id.
+        span: The ended carrier span, or None.
+        log: The log record with its resource and scope, or None.
+    """
+
+    feedback_id: str
+    span: Any
+    log: Any
+
+
+class Spool(Protocol):
+    """Where feedback is committed to before a receipt is given, from where it is sent in the background."""
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether a signal that it does not take leaves as without a spool, instead of being refused."""
+        ...
+
+    def sends(self, kind: Literal["traces", "logs"]) -> bool:
+        """Whether it sends that form of a signal. Never raises."""
+        ...
+
+    def replaces(self, processor: object) -> bool:
+        """Whether a processor of the SDK does what the spool does, and so must not get the same again. Never raises."""
+        ...
+
+    def put(self, signals: Sequence[Unsent]) -> None:
+        """Commits signals, all or none.
+
+        Raises:
+            SpoolUnavailable: It cannot; SpoolFull where it is for want of room.
+        """
+        ...
+
+
 class Telemetry:
     """The providers of one `instrument()`, resolved lazily and then kept.
 
@@ -35,6 +74,8 @@ class Telemetry:
         """What puts an end to loose ends before everything is flushed."""
         self.on_tracer_provider: Callable[[trace.TracerProvider], None] | None = None
         """Is told of the tracer provider in force, whoever set it, before its first span of ours."""
+        self.spool: Spool | None = None
+        """Where feedback is kept until it is delivered, if the app wants that."""
         self._lock = threading.RLock()
         self._given_tracer_provider: trace.TracerProvider | None = None
         self._given_meter_provider: metrics.MeterProvider | None = None

@@ -117,6 +117,27 @@ class SourceError(SpanbackError, OSError):
         return SourceError, (self.source, self.reason)
 
 
+class SpoolUnavailable(SpanbackError):  # noqa: N818 - as above
+    """A signal could not be committed to the spool, and the app asked to be told. Nothing was emitted.
+
+    Attributes:
+        path: The spool's file.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"the spool {path} takes no signal: {reason}")
+
+    def __reduce__(self) -> tuple[type[SpoolUnavailable], tuple[str, str]]:
+        return type(self), (self.path, self.reason)
+
+
+class SpoolFull(SpoolUnavailable):
+    """The spool has reached its limit, or its disk is full."""
+
+
 def _shown(value: object) -> str:
     """A primitive's repr, short enough for one line; anything else by its type, since a foreign repr may raise."""
     if isinstance(value, (str, bytes)):

@@ -19,6 +19,7 @@ _OTLP: Final = {"grpc": _GRPC, "http/protobuf": _HTTP}
 _COMPRESSIONS: Final = {"none": "NoCompression", "gzip": "Gzip", "deflate": "Deflate"}
 # A collector that comes back is found within seconds; gRPC of itself waits up to two minutes.
 _CHANNEL_OPTIONS: Final = (("grpc.max_reconnect_backoff_ms", 5_000),)
+_OTLP_MODULES: Final = "opentelemetry.exporter.otlp.proto."  # the one that writes files is another
 _logger: Final = logging.getLogger("spanback.export")
 
 
@@ -60,10 +61,21 @@ class Exporters:
         return guard
 
     def _address(self, way: Way, entry_point: str) -> Address:
-        url = _without_path(way.endpoint or f"http://localhost:{4317 if entry_point == _GRPC else 4318}")
-        if url not in self._addresses:
-            self._addresses[url] = Address(url, _advice(url, entry_point))
-        return self._addresses[url]
+        found = _address(way, entry_point)
+        return self._addresses.setdefault(found.url, found)
+
+
+def sends_by_otlp(processor: object) -> bool:
+    """Whether a processor of the SDK, of spans or of log records, exports by OTLP over a network."""
+    inner = getattr(processor, "_batch_processor", processor)
+    exporter = getattr(processor, "span_exporter", None) or getattr(inner, "_exporter", None)
+    modules = [cls.__module__ for cls in type(exporter).__mro__]
+    return isinstance(exporter, Guard) or any(module.startswith(_OTLP_MODULES) for module in modules)
+
+
+def otlp_address(way: Way) -> Address:
+    """Where a signal goes by OTLP, for messages about it."""
+    return _address(way, _OTLP[way.protocol])
 
 
 def component(group: str, name: str, variable: str, make: Callable[[Callable[..., Any]], Any]) -> Any:
@@ -97,6 +109,11 @@ def _otlp(factory: Callable[..., Any], entry_point: str, compression: str) -> An
     from opentelemetry.exporter.otlp.proto import http  # noqa: PLC0415 - likewise
 
     return factory(compression=getattr(http.Compression, name))
+
+
+def _address(way: Way, entry_point: str) -> Address:
+    url = _without_path(way.endpoint or f"http://localhost:{4317 if entry_point == _GRPC else 4318}")
+    return Address(url, _advice(url, entry_point))
 
 
 def _without_path(endpoint: str) -> str:

@@ -1,0 +1,1 @@
+"""The durable spool: feedback is on disk before it is acknowledged, and stays there until it is delivered."""

@@ -1,0 +1,199 @@
+"""One SQLite file in WAL mode, safe with threads, with many processes and with fork."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from typing import Final, Literal
+
+from spanback.errors import SpoolFull, SpoolUnavailable
+
+BUSY_TIMEOUT_S: Final = 10.0
+"""How long a process waits for the others' commits; one takes as long as the disk takes to sync, some ms."""
+
+_FORMAT: Final = 1
+_WAL_LIMIT_BYTES: Final = 4 * 1024 * 1024
+_MODE: Final = 0o600  # comments and corrections are in it
+# Ids are never given twice: a sender that was slow must not delete a later record by its old id.
+_QUEUE: Final = """
+CREATE TABLE IF NOT EXISTS {name} (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, feedback_id TEXT NOT NULL, created_ns INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, next_ns INTEGER NOT NULL DEFAULT 0, has_twin INTEGER NOT NULL,
+    resource BLOB NOT NULL, scope BLOB NOT NULL, body BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS {name}_due ON {name} (next_ns);
+"""
+_SCHEMA: Final = (
+    _QUEUE.format(name="traces")
+    + _QUEUE.format(name="logs")
+    + """
+CREATE TABLE IF NOT EXISTS dead (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, feedback_id TEXT NOT NULL, created_ns INTEGER NOT NULL,
+    died_ns INTEGER NOT NULL, reason TEXT NOT NULL, has_twin INTEGER NOT NULL,
+    resource BLOB NOT NULL, scope BLOB NOT NULL, body BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS lanes (
+    kind TEXT PRIMARY KEY, owner TEXT, until_ns INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0, next_ns INTEGER NOT NULL DEFAULT 0, reason TEXT
+);
+INSERT OR IGNORE INTO lanes (kind) VALUES ('traces'), ('logs');
+"""
+)
+
+
+class Database:
+    """A connection that opens when it is needed, and again after a fork or where the file has been replaced.
+
+    Args:
+        path: The file; it is made where there is none, readable by its owner alone.
+        limit_bytes: The most that it may hold; 0 for no limit. The write-ahead log beside it takes some MiB more.
+        synchronous: `FULL` for commits that survive a power cut, `NORMAL` for those that survive a killed process.
+    """
+
+    def __init__(self, path: str, limit_bytes: int, synchronous: Literal["FULL", "NORMAL"]) -> None:
+        self.path = path
+        self._limit_bytes = limit_bytes
+        self._synchronous = synchronous
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._inode: tuple[int, int] | None = None
+
+    @contextmanager
+    def transaction(self) -> Generator[sqlite3.Connection]:
+        """A transaction that is committed at the end of the block, or rolled back when it raises.
+
+        Raises:
+            SpoolFull: The limit is reached, or the disk is full.
+            SpoolUnavailable: The file cannot be opened, read or written.
+        """
+        with self._lock, self._refusing():
+            connection = self._opened()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):  # some errors have rolled it back already
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def reading(self) -> Generator[sqlite3.Connection]:
+        """The connection for single reads, which wait for nobody.
+
+        Raises:
+            SpoolUnavailable: The file cannot be opened or read.
+        """
+        with self._lock, self._refusing():
+            yield self._opened()
+
+    def exists(self) -> bool:
+        """Whether there is a file. Never raises."""
+        return _inode(self.path) is not None
+
+    def hold(self) -> None:
+        """Closes the connection and keeps others from opening it, for the time of a fork."""
+        self._lock.acquire()
+        self.close()
+
+    def resume(self, *, in_child: bool) -> None:
+        """Undoes `hold`. In the child, where no other thread is left to release it, the lock is a new one."""
+        if in_child:
+            self._lock = threading.RLock()
+        else:
+            self._lock.release()
+
+    def close(self) -> None:
+        """Closes the connection; the next use opens it again."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                with suppress(sqlite3.Error):
+                    connection.close()
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is not None and self._inode != _inode(self.path):
+            self.close()  # somebody has moved or deleted the file: what is written there now is found by nobody
+        if self._connection is None:
+            self._connection = self._open()
+            self._inode = _inode(self.path)
+        return self._connection
+
+    def _open(self) -> sqlite3.Connection:
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)  # noqa: PTH103, PTH120 - on the hot path's cold side
+        with suppress(PermissionError):  # SQLite says it better
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, _MODE))
+        connection = sqlite3.connect(
+            self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
+        )
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        _switch_to_wal(connection)
+        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
+        (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+        if self._limit_bytes:
+            connection.execute(f"PRAGMA max_page_count = {max(1, self._limit_bytes // page_bytes)}")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > _FORMAT:
+            raise SpoolUnavailable(self.path, "a newer release of spanback has written it")
+        if version < _FORMAT:
+            connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_FORMAT}; COMMIT;")
+
+    @contextmanager
+    def _refusing(self) -> Generator[None]:
+        """Says in the project's own errors what SQLite or the file system refuses."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if str(error) == "database or disk is full":
+                raise SpoolFull(self.path, self._full_because()) from error
+            if not _is_busy(error):
+                self.close()  # whatever is wrong, the next one begins anew
+            raise SpoolUnavailable(self.path, f"SQLite says: {error}") from error
+        except OSError as error:
+            raise SpoolUnavailable(self.path, error.strerror or str(error)) from error
+
+    def _full_because(self) -> str:
+        try:
+            disk = os.statvfs(os.path.dirname(self.path))  # noqa: PTH120 - as a text it is at hand
+            is_disk_full = disk.f_bavail * disk.f_frsize < _WAL_LIMIT_BYTES
+        except (OSError, AttributeError):  # Windows has no statvfs
+            is_disk_full = False
+        return "the disk is full" if is_disk_full else f"its limit of {self._limit_bytes:,} bytes is reached"
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    # SQLite does not wait by itself where two processes make the same new file.
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return "locked" in str(error)
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - asked for each signal
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
