@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from opentelemetry.sdk.metrics.export import Histogram, Sum
+from opentelemetry.sdk.metrics.export import Gauge, Histogram, Sum
 from opentelemetry.trace import StatusCode
 
 if sys.version_info >= (3, 11):
@@ -24,6 +24,7 @@ MODEL = "gen_ai.request.model"
 ERROR = "error.type"
 FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
 _INT64 = 1 << 63
+_KINDS: dict[str, type[Any]] = {"histogram": Histogram, "counter": Sum, "gauge": Gauge}
 
 
 def _is_texts(value: Any) -> bool:
@@ -187,10 +188,7 @@ def _of_metric(metric: Any) -> Iterator[str]:
     if entry is None:
         yield "no metric of the list"
         return
-    is_kind = isinstance(metric.data, Histogram)
-    if entry["kind"] == "counter":
-        is_kind = isinstance(metric.data, Sum) and metric.data.is_monotonic
-    if not is_kind:
+    if not isinstance(metric.data, _KINDS[entry["kind"]]) or not getattr(metric.data, "is_monotonic", True):
         yield f"no {entry['kind']}: {type(metric.data).__name__}"
         return
     if metric.unit != entry["unit"]:

@@ -350,7 +350,7 @@ def test_wrong_metrics(name: str) -> None:
     entry = LIST["metrics"][name]
     wrong = [
         (metric(name, unit="ms"), f"unit 'ms' instead of {entry['unit']!r}"),
-        (metric(name, data=Gauge([])), f"no {entry['kind']}: Gauge"),
+        (metric(name, data=Other([])), f"no {entry['kind']}: Other"),
         (metric(name, {"gen_ai.token.type": "input"}), "unknown name gen_ai.token.type"),
         (metric(name, {"gen_ai.response.id": "1"}), "gen_ai.response.id has no place here"),
         *(

@@ -14,7 +14,16 @@ from spanback import signals
 from spanback._instrument import instrument, status, uninstrument
 from spanback._spanref import SpanRef
 from spanback._version import __version__
-from spanback.errors import InvalidBatch, InvalidFeedback, InvalidSetting, MissingTokenKey, SpanbackError, TokenError
+from spanback.errors import (
+    InvalidBatch,
+    InvalidFeedback,
+    InvalidSetting,
+    MissingTokenKey,
+    SpanbackError,
+    SpoolFull,
+    SpoolUnavailable,
+    TokenError,
+)
 from spanback.export import flush
 from spanback.feedback import (
     Declaration,
@@ -36,6 +45,8 @@ __all__ = [
     "Receipt",
     "SpanRef",
     "SpanbackError",
+    "SpoolFull",
+    "SpoolUnavailable",
     "TargetStatus",
     "TokenError",
     "__version__",

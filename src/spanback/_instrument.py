@@ -18,6 +18,9 @@ from spanback._telemetry import TELEMETRY
 from spanback.errors import InvalidSetting
 from spanback.instrumentation import CLIENTS, NOTICING, WRAPPING, TargetStatus
 
+_FILE_RULE: Final = "must name a folder, or a file ending in .jsonl"
+_DURABLE_RULE: Final = "must name a file"
+
 
 @dataclass(slots=True)
 class _Given:
@@ -31,6 +34,7 @@ class _Given:
     adopt: bool | None = None
     file: str | None = None
     feedback: dict[str, object] | None = None
+    durable: str | None = None
 
 
 _given: Final = _Given()
@@ -50,6 +54,7 @@ def instrument(
     redact: Redact | None = None,
     consent: Consent | None = None,
     strict: bool | None = None,
+    durable: str | PathLike[str] | None = None,
     set_up: bool = True,
 ) -> None:
     """Puts a span around every call of every LLM client that spanback knows, imported already or later.
@@ -82,6 +87,10 @@ def instrument(
         consent: Called as `consent(user_id, target)` for each signal, with the raw user id and the SpanRef, either of
             which may be None. Only where it returns True is anything recorded. It runs inside the call.
         strict: True refuses feedback by a name that is neither declared nor one of the presets'.
+        durable: A file, the spool: each signal of feedback is committed there before `record_feedback` returns, and
+            stays until OTLP's backend, as the OTEL_* variables name it, has accepted it. Processes may share it. With
+            it `record_feedback` waits for the disk, and raises SpoolUnavailable where it cannot write, unless
+            SPANBACK_SPOOL_FULL is `drop_oldest`. When None, SPANBACK_SPOOL decides.
         set_up: Whether the SDK may be set up if the app sets no provider.
 
     Raises:
@@ -102,15 +111,16 @@ def instrument(
     settings = _settings.with_feedback(settings, feedback)
     asked = (_check_clients(clients), _given.clients, settings.clients)
     chosen = next((names for names in asked if names is not None), None)
-    path = _check_file(file) or _given.file or settings.file
+    path = _check_path("file", file, _FILE_RULE) or _given.file or settings.file
+    spool = _check_path("durable", durable, _DURABLE_RULE) or _given.durable or settings.spool
     adopting = next((one for one in (adopt, _given.adopt) if one is not None), settings.adopt)
-    settings = replace(settings, clients=chosen, adopt=adopting, file=path)
+    settings = replace(settings, clients=chosen, adopt=adopting, file=path, spool=spool)
 
     _given.tracer_provider = tracer_provider or _given.tracer_provider
     _given.meter_provider = meter_provider or _given.meter_provider
     _given.logger_provider = logger_provider or _given.logger_provider
     _given.capture_content, _given.clients, _given.file = content, chosen, path
-    _given.adopt, _given.feedback = adopting, feedback
+    _given.adopt, _given.feedback, _given.durable = adopting, feedback, spool
     _settings.use(settings)
     TELEMETRY.configure(
         tracer_provider=_given.tracer_provider,
@@ -118,6 +128,7 @@ def instrument(
         logger_provider=_given.logger_provider,
         set_up=partial(export.set_up, settings) if set_up else None,
         on_found=partial(export.add_file, settings=settings) if path else None,
+        open_spool=partial(export.open_spool, settings) if spool else None,
     )
     NOTICING.install()
     WRAPPING.install(chosen if chosen is not None else _enabled())
@@ -162,10 +173,10 @@ def _check_clients(clients: Any) -> frozenset[str] | None:
     return frozenset(clients)
 
 
-def _check_file(file: Any) -> str | None:
-    if file is None:
+def _check_path(setting: str, given: Any, rule: str) -> str | None:
+    if given is None:
         return None
-    path = fspath(file) if isinstance(file, (str, PathLike)) else ""
-    if not isinstance(path, str) or not path.strip():
-        raise InvalidSetting("file", file, "must name a folder, or a file ending in .jsonl")
+    path = fspath(given) if isinstance(given, (str, PathLike)) else ""
+    if not isinstance(path, str) or not path.strip() or "\0" in path:
+        raise InvalidSetting(setting, given, rule)
     return path

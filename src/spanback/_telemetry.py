@@ -50,8 +50,8 @@ class Spool(Protocol):
         """Whether it sends that form of a signal. Never raises."""
         ...
 
-    def replaces(self, processor: object) -> bool:
-        """Whether a processor of the SDK does what the spool does, and so must not get the same again. Never raises."""
+    def replaces(self, processor: object, kind: Literal["traces", "logs"]) -> bool:
+        """Whether a processor sends to where the spool sends, and so must not get the same again. Never raises."""
         ...
 
     def put(self, signals: Sequence[Unsent]) -> None:
@@ -74,14 +74,14 @@ class Telemetry:
         """What puts an end to loose ends before everything is flushed."""
         self.on_tracer_provider: Callable[[trace.TracerProvider], None] | None = None
         """Is told of the tracer provider in force, whoever set it, before its first span of ours."""
-        self.spool: Spool | None = None
-        """Where feedback is kept until it is delivered, if the app wants that."""
         self._lock = threading.RLock()
         self._given_tracer_provider: trace.TracerProvider | None = None
         self._given_meter_provider: metrics.MeterProvider | None = None
         self._given_logger_provider: LoggerProvider | None = None
         self._set_up: Callable[[], None] | None = None
         self._on_found: OnFound | None = None
+        self._open_spool: Callable[[], Spool | None] | None = None
+        self._spool: Spool | None = None
         self._tracer: trace.Tracer | None = None
         self._logger: Logger | None = None
         self._meter: metrics.Meter | None = None
@@ -97,6 +97,7 @@ class Telemetry:
         logger_provider: LoggerProvider | None = None,
         set_up: Callable[[], None] | None = None,
         on_found: OnFound | None = None,
+        open_spool: Callable[[], Spool | None] | None = None,
     ) -> None:
         """Replaces what is in force. Called without arguments it goes back to the app's global providers.
 
@@ -108,6 +109,7 @@ class Telemetry:
                 provider by then. It sets the global providers.
             on_found: Called once, before the first span or signal, with the tracer and logger provider that the app
                 has set or given, but not with those that `set_up` made.
+            open_spool: Called once, with the first span or signal; gives where feedback is kept until it is delivered.
         """
         with self._lock:
             self._given_tracer_provider = tracer_provider
@@ -115,6 +117,7 @@ class Telemetry:
             self._given_logger_provider = logger_provider
             self._set_up = set_up
             self._on_found = on_found
+            self._open_spool, self._spool = open_spool, None
             self._tracer = self._logger = self._meter = None
             self._no_tracer_from = self._no_meter_from = _NEVER
 
@@ -125,6 +128,16 @@ class Telemetry:
             "logs": self._given_logger_provider or get_logger_provider(),
             "metrics": self._given_meter_provider or metrics.get_meter_provider(),
         }
+
+    @property
+    def spool(self) -> Spool | None:
+        """Where feedback is kept until it is delivered, if the app wants that."""
+        if self._open_spool is not None:
+            with self._lock:
+                if self._open_spool is not None:  # asked again: another thread may have opened it meanwhile
+                    self._spool = self._open_spool()
+                    self._open_spool = None
+        return self._spool
 
     def tracer(self) -> trace.Tracer | None:
         """The tracer for spans, or None while nobody has set a provider that records."""
@@ -168,6 +181,7 @@ class Telemetry:
                 self._no_tracer_from = _TRACE.get("_TRACER_PROVIDER", _NEVER)
             else:
                 self._tracer = tracer
+                _ = self.spool  # opened now, it sends what an earlier process has left
 
     def _resolve_meter(self) -> None:
         provider = self._given_meter_provider or metrics.get_meter_provider()

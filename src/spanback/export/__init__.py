@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
     from spanback._settings import Settings
+    from spanback._telemetry import Spool
 
-__all__ = ["add_file", "flush", "set_up"]
+__all__ = ["add_file", "flush", "open_spool", "set_up"]
 
 
 def set_up(settings: Settings) -> None:
@@ -57,8 +58,26 @@ def add_file(
     never_raise(_providers.add_file, tracer_provider, logger_provider, settings)
 
 
+def open_spool(settings: Settings) -> Spool | None:
+    """The spool that `settings.spool` names; it sends at once what an earlier process has left there.
+
+    What it holds is sent at the exit of the process too, for which that waits no longer than
+    `settings.flush_timeout_s` seconds; what has not arrived by then stays in the file.
+
+    Args:
+        settings: What the app and its environment ask for.
+
+    Returns:
+        The spool; None where none is asked for, the SDK is switched off, or OTEL_TRACES_EXPORTER and OTEL_LOGS_EXPORTER
+        leave it nowhere to send to, which is said in a WARNING. Never raises.
+    """
+    from spanback.export._spool._spool import SPOOLS  # noqa: PLC0415 - loads the SDK and protobuf
+
+    return never_raise(SPOOLS.open, settings)
+
+
 def flush(timeout_s: float = 5.0) -> bool:
-    """Sends what the providers in force, and those given to `add_file`, hold at this moment.
+    """Sends what the spool, the providers in force, and those given to `add_file`, hold at this moment.
 
     Args:
         timeout_s: The longest to wait, in seconds. What has not left by then is still being sent.

@@ -65,12 +65,17 @@ class Exporters:
         return self._addresses.setdefault(found.url, found)
 
 
-def sends_by_otlp(processor: object) -> bool:
-    """Whether a processor of the SDK, of spans or of log records, exports by OTLP over a network."""
+def sends_by_otlp(processor: object, address: Address) -> bool:
+    """Whether a processor of the SDK, of spans or of log records, exports by OTLP to an address."""
     inner = getattr(processor, "_batch_processor", processor)
     exporter = getattr(processor, "span_exporter", None) or getattr(inner, "_exporter", None)
-    modules = [cls.__module__ for cls in type(exporter).__mro__]
-    return isinstance(exporter, Guard) or any(module.startswith(_OTLP_MODULES) for module in modules)
+    if isinstance(exporter, Guard):
+        return exporter.url == address.url
+    if not any(cls.__module__.startswith(_OTLP_MODULES) for cls in type(exporter).__mro__):
+        return False
+    # An app may send elsewhere as well, and says so in code. Over gRPC the exporter has dropped the scheme.
+    endpoint = getattr(exporter, "_endpoint", None)
+    return not isinstance(endpoint, str) or _host(endpoint) == _host(address.url)
 
 
 def otlp_address(way: Way) -> Address:
@@ -109,6 +114,10 @@ def _otlp(factory: Callable[..., Any], entry_point: str, compression: str) -> An
     from opentelemetry.exporter.otlp.proto import http  # noqa: PLC0415 - likewise
 
     return factory(compression=getattr(http.Compression, name))
+
+
+def _host(endpoint: str) -> str:
+    return urlsplit(endpoint if "//" in endpoint else f"//{endpoint}").netloc.rpartition("@")[2]
 
 
 def _address(way: Way, entry_point: str) -> Address:

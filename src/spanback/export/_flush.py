@@ -90,10 +90,12 @@ class Leaving:
 
     Attributes:
         guards: The guards of the OTLP exporters in use.
+        drain_spools: Sends what spools hold, within a number of seconds, and says whether all of it has arrived.
     """
 
     def __init__(self, lanes: Lanes) -> None:
         self.guards: list[Guard] = []
+        self.drain_spools: Callable[[float], bool] | None = None
         self._lanes = lanes
         self._shutdowns: dict[str, Callable[[], object]] = {}
         self._processors: dict[str, WeakSet[Any]] = {"traces": WeakSet(), "logs": WeakSet()}
@@ -128,7 +130,8 @@ class Leaving:
         late = self._lanes.run(
             {signal: partial(_flush, held, deadline) for signal, held in providers.items()}, timeout_s
         )
-        return not late and not any(guard.failing for guard in self.guards)
+        is_drained = self.drain_spools is None or self.drain_spools(max(0.0, deadline - time.monotonic()))
+        return is_drained and not late and not any(guard.failing for guard in self.guards)
 
 
 def _shut(shutdown: Callable[[], object]) -> bool:

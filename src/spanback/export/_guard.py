@@ -67,6 +67,11 @@ class Guard:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._exporter, name)
 
+    @property
+    def url(self) -> str:
+        """The address that it exports to, without the path."""
+        return self._address.url
+
     def export(self, batch: Any, **kwargs: Any) -> Any:
         """Exports a batch, unless its signal was refused in the last ten minutes.
 

@@ -7,6 +7,8 @@ that link and not by parentage. Log event and span event are the same record by 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from opentelemetry import trace
@@ -18,6 +20,7 @@ from spanback._never_raise import never_raise
 from spanback._settings import Settings
 from spanback._spanref import SpanRef
 from spanback._telemetry import TELEMETRY
+from spanback.errors import SpoolUnavailable
 from spanback.feedback._attributes import (
     Attributes,
     Emission,
@@ -27,6 +30,7 @@ from spanback.feedback._attributes import (
     span_attributes,
 )
 from spanback.feedback._carrier_tracer import always_on
+from spanback.feedback._held import Held
 from spanback.feedback._metrics import measure
 from spanback.feedback._receipt import Placed, Receipt
 from spanback.feedback._recent import RECENT
@@ -46,6 +50,7 @@ _UNSAMPLED: Final = "in a trace of its own: the rated span was not sampled"
 _LATE: Final = "in a trace of its own: the rated span started too long ago, or when is not known"
 
 _SAMPLED_FLAGS: Final = trace.TraceFlags(trace.TraceFlags.SAMPLED)
+_NO_CONTEXT: Final = Context()
 _UNSAMPLED_FLAGS: Final = trace.TraceFlags(trace.TraceFlags.DEFAULT)
 _LINKS: Final[dict[Relation, dict[str, str]]] = {
     relation: {semconv.FEEDBACK_RELATION: relation} for relation in ("rates", "chosen", "rejected")
@@ -75,21 +80,75 @@ def emit(emission: Emission, settings: Settings) -> Receipt:
         settings: Those in force.
 
     Returns:
-        What left. Never raises: what processors and exporters raise is logged at DEBUG.
+        What left, or what is on disk and will. What processors and exporters raise is logged at DEBUG.
+
+    Raises:
+        SpoolUnavailable: There is a spool, it does not take the record, and the app wants to be told.
     """
+    return emit_all((emission,), settings)[0]
+
+
+def emit_all(emissions: Sequence[Emission], settings: Settings) -> list[Receipt]:
+    """Emits many records; with a spool they are committed together, all or none. Else as `emit`."""
+    spool = TELEMETRY.spool
+    if spool is None:
+        return [_noted(_emitted(emission, settings, None)) for emission in emissions]
+    holds = [Held(spool) for _ in emissions]
+    made = [_emitted(emission, settings, held) for emission, held in zip(emissions, holds, strict=True)]
+    unsent = [held.unsent(one.receipt.feedback_id) for one, held in zip(made, holds, strict=True)]
+    reason = None
+    try:
+        spool.put([one for one in unsent if one is not None])
+    except SpoolUnavailable as error:
+        if not spool.falls_back:
+            raise
+        reason = f"not spooled, since {error.reason}; "
+    receipts: list[Receipt] = []
+    for one, held, kept in zip(made, holds, unsent, strict=True):
+        held.release(is_spooled=reason is None)
+        receipt = _noted(one)
+        if reason is not None:
+            receipt = replace(receipt, reason=reason + receipt.reason)
+        elif kept is not None:
+            receipt = replace(receipt, status="spooled")
+        receipts.append(receipt)
+    return receipts
+
+
+class _Emitted(NamedTuple):
+    """What one emission came to."""
+
+    receipt: Receipt
+    emission: Emission
+    dimensions: dict[str, str]
+    context: Context
+
+
+def _noted(emitted: _Emitted) -> Receipt:
+    """Counts a signal that is out or on disk, and remembers it for its withdrawal."""
+    receipt, emission, dimensions, context = emitted
+    if receipt.status != "disabled":
+        feedback = emission.feedback
+        meter = TELEMETRY.meter() if emission.action == "set" else None
+        if meter is not None:
+            never_raise(measure, meter, feedback, dimensions, context)
+        RECENT.add(
+            receipt.feedback_id, (emission.targets, feedback.name, feedback.source, feedback.type, feedback.criterion)
+        )
+    return receipt
+
+
+def _emitted(emission: Emission, settings: Settings, held: Held | None) -> _Emitted:
+    """Makes the forms of one record, which leave at once unless they are held."""
     tracer = TELEMETRY.tracer()  # asked in any case and first, since it may set up the other providers too
     tracer = None if settings.emit == "log" else tracer
     logger = None if settings.emit == "span" else TELEMETRY.logger()
-    feedback, targets, feedback_id, omitted = (
-        emission.feedback,
-        emission.targets,
-        emission.feedback_id,
-        emission.omitted,
-    )
+    targets, feedback_id, omitted = emission.targets, emission.feedback_id, emission.omitted
     target = targets[0][0]
     ref = target.ref
     if tracer is None and logger is None:
-        return Receipt(feedback_id, "disabled", None, ref, None, None, omitted, NO_PROVIDER)
+        receipt = Receipt(feedback_id, "disabled", None, ref, None, None, omitted, NO_PROVIDER)
+        return _Emitted(receipt, emission, {}, _NO_CONTEXT)
     dimensions = dimensions_of(target)
     attributes, event = span_attributes(emission, dimensions), event_attributes(emission, dimensions)
     links: list[trace.Link] = []
@@ -103,20 +162,20 @@ def emit(emission: Emission, settings: Settings) -> Receipt:
     if tracer is not None:
         placed, reason = _place(ref, emission.placement, record.now_ns - settings.child_window_s * 1e9)
         parent = context if placed == "child" else trace.set_span_in_context(trace.INVALID_SPAN)
-        carrier = never_raise(_carry, tracer, record, parent)
+        carrier = never_raise(_carry, always_on(tracer) if held is None else held.tracer(tracer), record, parent)
+    if logger is not None and held is not None:
+        logger = held.logger(logger)
     logged = logger is not None and never_raise(_log, logger, record, context) is True
-    if carrier is None and not logged:
-        return Receipt(feedback_id, "disabled", None, ref, None, None, omitted, NOT_TAKEN)
-    if emission.action == "set":
-        meter = TELEMETRY.meter()
-        if meter is not None:
-            never_raise(measure, meter, feedback, dimensions, context)
-    RECENT.add(feedback_id, (targets, feedback.name, feedback.source, feedback.type, feedback.criterion))
-    status = "recorded" if len(links) == len(targets) else "unresolved"
-    if carrier is None:
-        return Receipt(feedback_id, status, None, ref, None, None, omitted, AS_LOG)
-    trace_id, span_id = f"{carrier.trace_id:032x}", f"{carrier.span_id:016x}"
-    return Receipt(feedback_id, status, placed, ref, trace_id, span_id, omitted, reason)
+    trace_id, span_id = None, None
+    if carrier is not None:
+        trace_id, span_id = f"{carrier.trace_id:032x}", f"{carrier.span_id:016x}"
+        status = "recorded" if len(links) == len(targets) else "unresolved"
+    elif logged:
+        status, placed, reason = "recorded" if len(links) == len(targets) else "unresolved", None, AS_LOG
+    else:
+        status, placed, reason = "disabled", None, NOT_TAKEN
+    receipt = Receipt(feedback_id, status, placed, ref, trace_id, span_id, omitted, reason)
+    return _Emitted(receipt, emission, dimensions, context)
 
 
 def _place(ref: SpanRef | None, placement: Placement, earliest_ns: float) -> tuple[Placed, str]:
@@ -136,7 +195,7 @@ def _carry(tracer: trace.Tracer, record: _Record, parent: Context) -> trace.Span
     """Makes the carrier span and gives its context; None where the tracer records nothing."""
     emission, links, attributes, event, now_ns = record
     name = f"feedback {emission.feedback.name}"
-    span = always_on(tracer).start_span(name, parent, trace.SpanKind.INTERNAL, attributes, links, now_ns)
+    span = tracer.start_span(name, parent, trace.SpanKind.INTERNAL, attributes, links, now_ns)
     if not span.is_recording():
         return None
     span.add_event(semconv.EVENT_EVALUATION_RESULT, event, now_ns)

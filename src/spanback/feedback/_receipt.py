@@ -7,7 +7,7 @@ from typing import Literal
 
 from spanback._spanref import SpanRef
 
-Status = Literal["recorded", "unresolved", "disabled", "refused"]
+Status = Literal["recorded", "spooled", "unresolved", "disabled", "refused"]
 Placed = Literal["child", "linked"]
 
 
@@ -18,7 +18,8 @@ class Receipt:
     Attributes:
         feedback_id: The signal's id; the same id given again replaces it.
         status: `recorded`: handed to the OpenTelemetry SDK, on the rated span. `unresolved`: handed to the SDK, but
-            which span the target came from is not known. `disabled`: not emitted; `reason` says why. `refused`: not
+            which span the target came from is not known. `spooled`: on disk, and sent from there until it has arrived;
+            `target` says whether the rated span is known. `disabled`: not emitted; `reason` says why. `refused`: not
             emitted, since the app's `consent` did not allow it.
         placement: Whether the carrier span is a child of the rated span or is only linked to it, in a trace of its
             own; None when there is no carrier span.

@@ -176,15 +176,18 @@ class Database:
 def _switch_to_wal(connection: sqlite3.Connection) -> None:
     # SQLite does not wait by itself where two processes make the same new file.
     deadline = time.monotonic() + BUSY_TIMEOUT_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if not _is_busy(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
+    while not _is_switched(connection, is_last=time.monotonic() > deadline):
+        time.sleep(0.01)
+
+
+def _is_switched(connection: sqlite3.Connection, *, is_last: bool) -> bool:
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        if is_last or not _is_busy(error):
+            raise
+        return False
+    return True
 
 
 def _is_busy(error: sqlite3.Error) -> bool:

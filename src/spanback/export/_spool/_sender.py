@@ -61,13 +61,16 @@ class Sender:
         outbox: Where they are.
         make_post: Makes what sends; called in the sending thread, again after each fork.
         address: Is told of troubles.
+
+    Attributes:
+        address: As given.
     """
 
     def __init__(self, kind: Kind, outbox: Outbox, make_post: Callable[[], Post], address: Address) -> None:
         self._kind: Kind = kind
         self._outbox = outbox
         self._make_post = make_post
-        self._address = address
+        self.address = address
         self._post: Post | None = None
         self._refusal_said = False
         self._refused_until_s = 0.0
@@ -167,7 +170,7 @@ class Sender:
         try:
             outcome, wait_s = self._tried(is_hurried=is_hurried)
         except SpoolUnavailable as error:
-            self._address.complain(self._kind, str(error))
+            self.address.complain(self._kind, str(error))
         finally:
             with self._rounds:
                 self._ended, self._outcome = number, outcome
@@ -209,7 +212,7 @@ class Sender:
         self._renew()
         answer = self._send(rows)
         if answer.verdict == "accepted":
-            self._address.answered = True
+            self.address.answered = True
             self._outbox.delete(self._kind, (row.id for row in rows))
         elif answer.verdict in ("rejected", "too large"):
             if len(rows) > 1:
@@ -218,7 +221,7 @@ class Sender:
                 self._deliver(rows[middle:])
             else:
                 self._outbox.bury(rows, answer.reason, time.time_ns())
-                self._address.complain(f"feedback {rows[0].record.feedback_id}", f"it is rejected: {answer.reason}")
+                self.address.complain(f"feedback {rows[0].record.feedback_id}", f"it is rejected: {answer.reason}")
         elif answer.verdict == "refused" and self._drop_refused(answer):
             return
         else:
@@ -244,7 +247,7 @@ class Sender:
             self._refusal_said = True
             _logger.info(
                 "%s takes no logs (%s); the spans say the same. Set SPANBACK_EMIT=span to spool them alone.",
-                self._address.url,
+                self.address.url,
                 answer.reason,
             )
         return True
@@ -263,5 +266,5 @@ class Sender:
             wait_s += answer.retry_after_s
             self._not_before_s = time.monotonic() + answer.retry_after_s
         self._outbox.settle(self._kind, attempts + 1, time.time_ns() + int(wait_s * 1e9), answer.reason)
-        self._address.complain(self._kind, answer.reason)
+        self.address.complain(self._kind, answer.reason)
         return wait_s

@@ -1,4 +1,4 @@
-"""The spool of one process: what feedback commits to, with its senders, its metrics, and its ways through fork and exit.
+"""The spool of one process: where feedback is committed, its senders and metrics, its ways through fork and exit.
 
 A process has one object for each file, whatever `instrument()` is called with, so that the threads of one process share
 their commits.
@@ -22,6 +22,7 @@ from spanback._never_raise import never_raise
 from spanback._telemetry import TELEMETRY, Unsent
 from spanback.errors import SpoolUnavailable
 from spanback.export._exporters import otlp_address, sends_by_otlp
+from spanback.export._flush import LEAVING
 from spanback.export._guard import Address
 from spanback.export._spool._database import Database
 from spanback.export._spool._post import post_to
@@ -30,7 +31,7 @@ from spanback.export._spool._store import KINDS, Kind, Outbox, Store
 from spanback.export._spool._wire import encoded
 
 if TYPE_CHECKING:
-    from spanback._settings import Settings
+    from spanback._settings import Settings, Way
 
 _SAY_AGAIN_S: Final = 60.0
 _logger: Final = logging.getLogger("spanback.export")
@@ -53,7 +54,8 @@ class DurableSpool:
         self._outbox = Outbox(Database(path, settings.spool_limit_bytes, "NORMAL"), _owner())
         addresses: dict[str, Address] = {}
         self._senders: dict[Kind, Sender] = {}
-        for kind, way in (("traces", settings.traces), ("logs", settings.logs)):
+        ways: dict[Kind, Way] = {"traces": settings.traces, "logs": settings.logs}
+        for kind, way in ways.items():
             if not way.exporters or any(name.startswith("otlp") for name in way.exporters):
                 address = otlp_address(way)
                 address = addresses.setdefault(address.url, address)
@@ -81,9 +83,9 @@ class DurableSpool:
         """As `Spool.sends`."""
         return kind in self._senders
 
-    def replaces(self, processor: object) -> bool:
+    def replaces(self, processor: object, kind: Literal["traces", "logs"]) -> bool:
         """As `Spool.replaces`."""
-        return sends_by_otlp(processor)
+        return kind in self._senders and sends_by_otlp(processor, self._senders[kind].address)
 
     def put(self, signals: Sequence[Unsent]) -> None:
         """As `Spool.put`."""
@@ -107,9 +109,8 @@ class DurableSpool:
     def drain(self, timeout_s: float) -> bool:
         """Sends what waits and gives up at the first failure, or at the timeout; says whether nothing waits."""
         deadline_s = time.monotonic() + timeout_s
-        for sender in self._senders.values():
-            sender.wake()
-        return all([sender.drain(deadline_s) for sender in self._senders.values() if sender.is_running])
+        drained = [sender.drain(deadline_s) for sender in self._senders.values() if sender.is_running]
+        return all(drained)  # none of them is left out after a first that fails
 
     def close(self, timeout_s: float) -> None:
         """Sends what can be sent in time and lets go of the file. What is left stays in it."""
@@ -131,7 +132,7 @@ class DurableSpool:
         self._store.resume(in_child=in_child)
         if in_child:
             self._outbox.rename(_owner())
-            was_running = any([sender.is_running for sender in self._senders.values()])
+            was_running = any(sender.is_running for sender in self._senders.values())
             for sender in self._senders.values():
                 sender.forget()
             if was_running:
@@ -206,7 +207,8 @@ class _Spools:
     def drain(self, timeout_s: float) -> bool:
         """Sends what waits in any of them."""
         deadline_s = time.monotonic() + timeout_s
-        return all([spool.drain(max(0.0, deadline_s - time.monotonic())) for spool in self._by_path.values()])
+        drained = [spool.drain(max(0.0, deadline_s - time.monotonic())) for spool in self._by_path.values()]
+        return all(drained)
 
     def close(self, timeout_s: float) -> None:
         """Sends what can be sent in time, lets go of all files and forgets them. Called at the exit of the process."""
@@ -219,6 +221,7 @@ class _Spools:
         if self._is_hooked:
             return
         self._is_hooked = True
+        LEAVING.drain_spools = self.drain
         atexit.register(self.close, settings.flush_timeout_s)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(

@@ -148,12 +148,9 @@ class Store:
 
     def _tried(self, records: Sequence[Record]) -> SpoolUnavailable | None:
         try:
-            try:
-                self._insert(records)
-            except SpoolFull:
-                if not self._drop_oldest:
-                    raise
-                self._insert_and_drop(records)
+            self._insert(records)
+        except SpoolFull as error:
+            return self._dropping(records, error) if self._drop_oldest else error
         except SpoolUnavailable as error:
             return error
         return None
@@ -170,19 +167,22 @@ class Store:
                     connection.executemany(_INSERT[kind], rows)
         return gone
 
-    def _insert_and_drop(self, records: Sequence[Record]) -> None:
+    def _dropping(self, records: Sequence[Record], error: SpoolUnavailable | None) -> SpoolUnavailable | None:
         """Drops twice as much each time, until the records fit or nothing is left to drop."""
-        count = max(_FIRST_DROPPED, len(records))
-        while True:
-            try:
-                self.dropped += self._insert(records, count)
-            except SpoolFull:
-                # Each try is rolled back: where the records do not fit at all, nothing is lost for them.
-                if count >= self._held():
-                    raise
-                count *= 2
-            else:
-                return
+        number = max(_FIRST_DROPPED, len(records))
+        before = 0
+        while isinstance(error, SpoolFull) and before < self._held():
+            # Each try is rolled back: where the records do not fit at all, nothing is lost for them.
+            error = self._dropped(records, number)
+            before, number = number, number * 2
+        return error
+
+    def _dropped(self, records: Sequence[Record], number: int) -> SpoolUnavailable | None:
+        try:
+            self.dropped += self._insert(records, number)
+        except SpoolUnavailable as error:
+            return error
+        return None
 
     def _held(self) -> int:
         with self._database.reading() as connection:
@@ -277,8 +277,8 @@ class Outbox:
             for number, _, record in rows:
                 # Deleted first: where the limit is reached, the room that this leaves is taken again.
                 where = f"FROM {record.kind} WHERE id = ?"
-                found = connection.execute(f"SELECT created_ns {where}", (number,)).fetchone()  # noqa: S608
-                connection.execute(f"DELETE {where}", (number,))  # noqa: S608
+                found = connection.execute(f"SELECT created_ns {where}", (number,)).fetchone()
+                connection.execute(f"DELETE {where}", (number,))
                 if found is not None:
                     connection.execute(
                         "INSERT INTO dead (kind, feedback_id, created_ns, died_ns, reason, has_twin, resource, scope, "

@@ -1,0 +1,116 @@
+"""One signal between the SDK, which makes its span and its log record, and the spool, which commits them.
+
+What an app has added to its providers stays in force: processors that enrich or redact see the signal before it is
+committed. Those that export it elsewhere, to files or a console, get it once it is. Those that send to where the spool
+sends do not get it at all, since it would arrive twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, Literal
+
+from opentelemetry._logs import Logger
+from opentelemetry.trace import Tracer
+
+from spanback._never_raise import never_raise
+from spanback._telemetry import Spool, Unsent
+from spanback.feedback._carrier_tracer import always_on, holding_logger, holding_tracer
+
+Kind = Literal["traces", "logs"]
+
+# What the SDK's processors that stand for several call them.
+_MEMBERS: Final = ("_span_processors", "_log_record_processors")
+# Where the SDK's processors that export keep what they export with.
+_EXPORTERS: Final = ("span_exporter", "_exporter", "_batch_processor")
+
+
+class Held:
+    """Keeps what the SDK makes of one signal from its exporters.
+
+    Args:
+        spool: What the signal is meant for.
+
+    Attributes:
+        span: The ended carrier span, or None when it took the ordinary way or there is none.
+        log: The log record, likewise.
+    """
+
+    def __init__(self, spool: Spool) -> None:
+        self.span: Any = None
+        self.log: Any = None
+        self._spool = spool
+        self._later: list[tuple[bool, Callable[[Any], None], Any]] = []
+
+    def tracer(self, tracer: Tracer) -> Tracer:
+        """A tracer whose spans are all sampled and, where the spool sends spans, end here."""
+        held = holding_tracer(tracer, partial(_Spans, self)) if self._spool.sends("traces") else None
+        return always_on(tracer) if held is None else held
+
+    def logger(self, logger: Logger) -> Logger:
+        """A logger whose records, where the spool sends logs, end here."""
+        held = holding_logger(logger, partial(_Logs, self)) if self._spool.sends("logs") else None
+        return logger if held is None else held
+
+    def unsent(self, feedback_id: str) -> Unsent | None:
+        """What is to be committed; None when all took the ordinary way."""
+        return None if self.span is None and self.log is None else Unsent(feedback_id, self.span, self.log)
+
+    def release(self, *, is_spooled: bool) -> None:
+        """Hands the signal to the exporters that wait for it; to all of them where the spool has not taken it."""
+        for is_replaced, hand, thing in self._later:
+            if not (is_spooled and is_replaced):
+                never_raise(hand, thing)
+
+    def keep_later(self, processor: Any, hand: Callable[[Any], None], thing: Any, kind: Kind) -> None:
+        """Keeps a signal for an exporter, or hands it to a processor that is none."""
+        if _exports(processor):
+            self._later.append((self._spool.replaces(processor, kind), hand, thing))
+        else:
+            hand(thing)
+
+
+class _Spans:
+    """Stands for the processors of a tracer provider while one carrier span is made."""
+
+    def __init__(self, held: Held, real: Any) -> None:
+        self._held = held
+        self._real = real
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        self._real.on_start(span, parent_context=parent_context)
+
+    def _on_ending(self, span: Any) -> None:
+        self._real._on_ending(span)  # noqa: SLF001 - what the SDK calls it
+
+    def on_end(self, span: Any) -> None:
+        for processor in _members(self._real):
+            self._held.keep_later(processor, processor.on_end, span, "traces")
+        self._held.span = span
+
+
+class _Logs:
+    """Stands for the processors of a logger provider while one log record is made."""
+
+    def __init__(self, held: Held, real: Any) -> None:
+        self._held = held
+        self._real = real
+
+    def on_emit(self, log_record: Any) -> None:
+        for processor in _members(self._real):
+            self._held.keep_later(processor, processor.on_emit, log_record, "logs")
+        self._held.log = log_record
+
+
+def _members(processor: Any) -> tuple[Any, ...]:
+    """The processors that one stands for."""
+    for name in _MEMBERS:
+        members = getattr(processor, name, None)
+        if isinstance(members, tuple):
+            return members
+    return (processor,)
+
+
+def _exports(processor: Any) -> bool:
+    return any(hasattr(processor, name) for name in _EXPORTERS)
