@@ -124,6 +124,8 @@ def metric(name: str, changes: dict[str, Any] | None = None, **fields: Any) -> A
             AggregationTemporality.CUMULATIVE,
             fields.get("is_monotonic", True),
         )
+    elif entry["kind"] == "gauge":
+        data = Gauge([NumberDataPoint(attributes, 1, 2, fields.get("value", 3))])
     else:
         bounds = fields.get("bounds", LIST["buckets"][entry["buckets"]])
         data = Histogram(
@@ -350,7 +352,7 @@ def test_wrong_metrics(name: str) -> None:
     entry = LIST["metrics"][name]
     wrong = [
         (metric(name, unit="ms"), f"unit 'ms' instead of {entry['unit']!r}"),
-        (metric(name, data=Other([])), f"no {entry['kind']}: Other"),
+        (metric(name, data=SimpleNamespace()), f"no {entry['kind']}: SimpleNamespace"),
         (metric(name, {"gen_ai.token.type": "input"}), "unknown name gen_ai.token.type"),
         (metric(name, {"gen_ai.response.id": "1"}), "gen_ai.response.id has no place here"),
         *(
@@ -363,6 +365,8 @@ def test_wrong_metrics(name: str) -> None:
             (metric(name, is_monotonic=False), "no counter: Sum"),
             (metric(name, value=1.0), "counts 1.0"),
         ]
+    elif entry["kind"] == "gauge":
+        wrong += [(metric(name, value=1.0), "counts 1.0")]
     else:
         wrong += [(metric(name, bounds=[1.0]), "buckets [1.0]")]
     for metrics, what in wrong:
