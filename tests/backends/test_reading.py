@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from spanback import reading
+from spanback.cli import main
 from spanback.reading import Call, Feedback
 from spanback.reading._tempo import VALUE_LIMIT_BYTES
+from tests.backends import otlp
 from tests.backends.many_signals import LONG_BYTES, SIGNALS
-from tests.backends.servers import Collector, Jaeger, Tempo, eventually
+from tests.backends.servers import Collector, Jaeger, Tempo, eventually, get_json
 from tests.deploy.clickhouse import FOLDER, ClickHouse
 
 if TYPE_CHECKING:
@@ -138,6 +140,28 @@ def test_clickhouse_gives_the_same_rows_but_for_types_of_metadata(clickhouse: st
     expected = {key: in_text(row) for key, row in in_files.feedback.items()}
     assert read.feedback == expected
     assert read == in_files._replace(feedback=expected)
+
+
+@pytest.mark.parametrize("backend", ["jaeger", "tempo"])
+@pytest.mark.parametrize("scope", ["child", "linked"])
+def test_open_finds_a_signal_in_the_backend(
+    backend: str, scope: str, written: Written, in_files: Rows, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The addresses are those of the response's span and of the signal's own, and the backend has both traces."""
+    rows = [row for row in in_files.feedback.values() if row.span_id and row.span_id in in_files.calls]
+    is_child = {True: "child", False: "linked"}
+    signal = next(row for row in rows if is_child[row.carrier_trace_id == row.trace_id] == scope)
+    url = getattr(written, backend)
+    assert main(["open", backend, signal.feedback_id, "--url", url, "--since", "1h", "--print"]) == 0
+    addresses = [line.split("  ")[1] for line in capsys.readouterr().out.splitlines()]
+    places = [(signal.trace_id, signal.span_id), (signal.carrier_trace_id, signal.carrier_span_id)]
+    if backend == "jaeger":
+        assert addresses == [f"{url}/trace/{trace_id}?uiFind={span_id}" for trace_id, span_id in places]
+        addresses = [f"{url}/api/v3/traces/{trace_id}" for trace_id, _ in places]
+    assert [trace_id in address for address, (trace_id, _) in zip(addresses, places, strict=True)] == [True, True]
+    for address, (_, span_id) in zip(addresses, places, strict=True):
+        spans = otlp.spans(next(iter(get_json(address).values())))
+        assert span_id in {span.span_id for span in spans}
 
 
 def test_a_search_that_finds_too_much_is_split(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:

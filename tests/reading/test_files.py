@@ -14,7 +14,16 @@ import pytest
 
 from spanback.reading import Call, DamagedLine, Feedback, ModelSummary, TelemetryFiles
 from spanback.reading import _lines as lines_module
-from tests.reading.writing import attributes, call_span, carrier_span, log_event, logs_line, spans_line
+from tests.reading.writing import (
+    CARRIER_SPAN_ID,
+    CARRIER_TRACE_ID,
+    attributes,
+    call_span,
+    carrier_span,
+    log_event,
+    logs_line,
+    spans_line,
+)
 
 WIRE = Path(__file__).parent / "wire" / "collector.jsonl"
 
@@ -28,7 +37,15 @@ CALL = Call(
     duration_ns=500,
     request_model="gpt-5",
 )
-SIGNAL = Feedback("fb-1", 2_000, trace_id=CALL.trace_id, span_id=CALL.span_id, score=1.0)
+SIGNAL = Feedback(
+    "fb-1",
+    2_000,
+    trace_id=CALL.trace_id,
+    span_id=CALL.span_id,
+    score=1.0,
+    carrier_trace_id=CARRIER_TRACE_ID,
+    carrier_span_id=CARRIER_SPAN_ID,
+)
 
 
 def _write(folder: Path, *lines: str, name: str = "telemetry.jsonl") -> Path:
@@ -120,6 +137,8 @@ def test_a_signal_has_every_field_of_its_carrier() -> None:
             "gen_ai.prompt.version": "3",
         },
         service_name="shop-bot",
+        carrier_trace_id="feed0000000000000000000000000002",
+        carrier_span_id="feed000000000002",
     )
     assert signals["fb-judge"].resolved is False
     assert (signals["fb-stars"].score_raw, signals["fb-stars"].score_min, signals["fb-stars"].score_max) == (4, 1, 5)
@@ -174,7 +193,8 @@ def test_the_later_record_of_an_id_stands_whatever_the_order(tmp_path: Path, for
     write = spans_line if form is carrier_span else logs_line
     lines = [write(form(SIGNAL)), write(form(changed))]
     with TelemetryFiles([_write(tmp_path, *(reversed(lines) if reverse else lines))]) as files:
-        assert list(files.feedback()) == [changed]
+        own = {} if form is carrier_span else {"carrier_trace_id": None, "carrier_span_id": None}
+        assert list(files.feedback()) == [replace(changed, **own)]
 
 
 def test_a_withdrawn_signal_is_gone_until_it_is_set_again(tmp_path: Path) -> None:

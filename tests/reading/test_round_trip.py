@@ -1,5 +1,6 @@
 """Rows written as OTLP-JSON lines come back as they were."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanback.reading import Call, Feedback, TelemetryFiles
-from tests.reading.writing import call_span, carrier_span, log_event, logs_line, spans_line
+from tests.reading.writing import (
+    CARRIER_SPAN_ID,
+    CARRIER_TRACE_ID,
+    call_span,
+    carrier_span,
+    log_event,
+    logs_line,
+    spans_line,
+)
 
 _TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 _NAME = st.text("abcdefghijklmnopqrstuvwxyz._-", min_size=1, max_size=12)
@@ -122,6 +131,8 @@ def test_a_signal_comes_back_as_it_was(tmp_path_factory: Any, signal: Feedback, 
     span = spans_line(carrier_span(signal), service_name=signal.service_name)
     log = logs_line(log_event(signal), service_name=signal.service_name)
     file.write_text(span + log if twice else log if as_log else span)
+    if twice or not as_log:
+        signal = replace(signal, carrier_trace_id=CARRIER_TRACE_ID, carrier_span_id=CARRIER_SPAN_ID)
     with TelemetryFiles([file]) as files:
         assert list(files.feedback()) == [signal]
         (rated,) = files.rated()
@@ -142,6 +153,8 @@ def test_a_preference_has_the_chosen_response_as_its_target(tmp_path: Path) -> N
         rejected_span_ids=("4" * 16, ""),
         rejected_response_ids=("r-3", "r-4"),
         rejected_models=("gpt-5", ""),
+        carrier_trace_id=CARRIER_TRACE_ID,
+        carrier_span_id=CARRIER_SPAN_ID,
     )
     span = carrier_span(signal)
     span["links"].reverse()

@@ -126,6 +126,8 @@ def test_the_json_form_has_stable_fields() -> None:
                 "sampled": None,
                 "dimensions": {},
                 "service_name": None,
+                "carrier_trace_id": None,
+                "carrier_span_id": None,
             }
         ],
     }

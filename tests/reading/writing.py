@@ -7,6 +7,9 @@ from spanback.reading import Call, Feedback
 
 Json = dict[str, Any]
 
+CARRIER_TRACE_ID = "f" * 32
+CARRIER_SPAN_ID = "f" * 16
+
 
 def any_value(value: Any) -> Json:
     """A Python value as an AnyValue."""
@@ -112,8 +115,8 @@ def carrier_span(signal: Feedback) -> Json:
     rejected = zip(signal.rejected_trace_ids, signal.rejected_span_ids, strict=True)
     links += [_link(*ids, "rejected") for ids in rejected if all(ids)]
     return {
-        "traceId": "f" * 32,
-        "spanId": "f" * 16,
+        "traceId": CARRIER_TRACE_ID,
+        "spanId": CARRIER_SPAN_ID,
         "name": f"feedback {signal.name}",
         "startTimeUnixNano": str(signal.time_ns),
         "endTimeUnixNano": str(signal.time_ns + 1_000),

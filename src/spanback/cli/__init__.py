@@ -44,6 +44,7 @@ COMMANDS: Final = {
         "spanback.cli._demo", "drive the real openai client against a scripted model, and show what comes of it"
     ),
     "keys": _Command("spanback.cli._keys", "make a key for feedback tokens"),
+    "open": _Command("spanback.cli._open", "open a signal and the response that it is about in Jaeger or Grafana"),
     "show": _Command("spanback.cli._show", "print rated calls with their feedback"),
     "status": _Command("spanback.cli._status", "say what is instrumented in this environment"),
 }

@@ -178,6 +178,11 @@ class Join:
         for form, record in self._db.execute(query, where):
             yield _signal_from(form, record)
 
+    def signal(self, feedback_id: str) -> Feedback | None:
+        """The latest record of a signal, withdrawn or not; None where there is none."""
+        row = self._db.execute("SELECT form, record FROM signal WHERE id = ?", (feedback_id,)).fetchone()
+        return None if row is None else _signal_from(*row)
+
     def rated(self, where: dict[str, Any]) -> Iterator[RatedCall]:
         """The calls with their signals by start, then signals whose call is absent by time."""
         for (target,) in self._db.execute(_LATEST_TARGETS, where):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from spanback import semconv
@@ -133,7 +134,9 @@ def feedback_from_span(span: Record, service_name: str | None) -> Feedback:
     links = span.get("links") or ()
     targets = [link for link in links if attributes_of(link).get(semconv.FEEDBACK_RELATION) in _TARGET_RELATIONS]
     target = next(iter(targets or links), {})
-    return _feedback(attributes_of(span), _time_ns(span.get("startTimeUnixNano")), ids_of(target), service_name)
+    signal = _feedback(attributes_of(span), _time_ns(span.get("startTimeUnixNano")), ids_of(target), service_name)
+    carrier_trace_id, carrier_span_id = ids_of(span)
+    return replace(signal, carrier_trace_id=carrier_trace_id, carrier_span_id=carrier_span_id)
 
 
 def feedback_from_log(record: Record, service_name: str | None) -> Feedback:

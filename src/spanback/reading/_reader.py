@@ -74,6 +74,15 @@ class Reader(ABC):
         self._feedback_once()
         return self._join.signals(self._asked(name, since_ns))
 
+    def find(self, feedback_id: str) -> Feedback | None:
+        """The latest record of a signal, also one that withdraws it; None where there is none.
+
+        Raises:
+            SourceError: The source does not answer.
+        """
+        self._feedback_once()
+        return self._join.signal(feedback_id)
+
     @abstractmethod
     def calls(self) -> Iterator[Call]:
         """Every model call, rated or not, in the order of the source.

@@ -152,6 +152,8 @@ class Feedback:
         tags: `spanback.tags` of the rated call.
         dimensions: What was copied from the rated call, by attribute name (`gen_ai.request.model` and others).
         service_name: `service.name` of the resource that recorded the signal.
+        carrier_trace_id: Trace id of the signal's own span; None where only its log event was read.
+        carrier_span_id: Span id of the signal's own span; None where only its log event was read.
     """
 
     feedback_id: str
@@ -191,6 +193,8 @@ class Feedback:
     tags: tuple[str, ...] = ()
     dimensions: Mapping[str, str] = field(default_factory=dict[str, str])
     service_name: str | None = None
+    carrier_trace_id: str | None = None
+    carrier_span_id: str | None = None
 
     @property
     def response_id(self) -> str | None:
@@ -252,6 +256,8 @@ class Feedback:
             "sampled": self.sampled,
             "dimensions": dict(self.dimensions),
             "service_name": self.service_name,
+            "carrier_trace_id": self.carrier_trace_id,
+            "carrier_span_id": self.carrier_span_id,
         }
 
 

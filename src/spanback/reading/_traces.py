@@ -13,7 +13,7 @@ from spanback import semconv
 from spanback.reading._http import Server
 from spanback.reading._otlp import Record, has, spans
 from spanback.reading._reader import NO_OTLP, Progress, Reader, call_of
-from spanback.reading._rows import Call
+from spanback.reading._rows import Call, Feedback
 
 DEFAULT_AGE_S: Final = 7 * 86_400
 """How far back a trace store is searched unless `since_ns` says otherwise."""
@@ -63,6 +63,14 @@ class TraceStore(Reader):
                 call = self._attempt(place, 0, call_of, span, service_name)
                 if call is not None:
                     yield call
+
+    def find(self, feedback_id: str) -> Feedback | None:
+        """The latest record of a signal, also one that withdraws it; None where there is none. Nothing else is read."""
+        for place, batch in self._found(self.feedback_query(feedback_id)):
+            for service_name, span in self._spans(place, batch):
+                if has(span, semconv.FEEDBACK_ID):
+                    self._attempt(place, 0, self._join.put_carrier, span, service_name)
+        return self._join.signal(feedback_id)
 
     @abstractmethod
     def trace(self, trace_id: str) -> Record | None:
