@@ -1,6 +1,7 @@
 """Feedback on responses, weeks later if need be, as OpenTelemetry."""
 
 from spanback.feedback._declared import DECLARED, Declaration, declare
+from spanback.feedback._many import record_many
 from spanback.feedback._preference import record_preference
 from spanback.feedback._presets import PRESETS
 from spanback.feedback._receipt import Receipt
@@ -17,6 +18,7 @@ __all__ = [
     "Signal",
     "declare",
     "record_feedback",
+    "record_many",
     "record_preference",
     "reference",
     "retract_feedback",

@@ -66,6 +66,10 @@ SIDE_RULE: Final = "must be given: a preference is between two responses"
 REJECTED_LIMIT: Final = 64
 REJECTED_RULE: Final = f"must be a response, or a list of 1 to {REJECTED_LIMIT} responses"
 SIDES_RULE: Final = "must be another response than those before it: nothing is better than itself"
+ITEMS_RULE: Final = "must be an iterable of mappings, each with the arguments of record_feedback"
+ITEM_RULE: Final = "must be a mapping of the arguments of record_feedback"
+ARGUMENT_RULE: Final = "must not be given: record_feedback has no such argument"
+PROGRESS_RULE: Final = "must be True, False, None or a function of two arguments"
 UNDECLARED_RULE: Final = "must be declared by spanback.declare(), or be a preset's, where names are strict"
 SIGNAL_RULE: Final = "must be one of spanback.signals, or another Signal"
 
@@ -93,13 +97,21 @@ def checked_weight(value: object) -> float:
     return number + 0.0
 
 
+def checked_number(rating: object) -> float:
+    """A rating whose scale is not known."""
+    number = _number(rating)
+    if number is None:
+        raise InvalidFeedback("rating", rating, RATING_RULE)
+    return number
+
+
 def checked_rating(rating: object, scale: object) -> tuple[float, float, float]:
     """A rating, with the lowest and the highest of its scale."""
     if scale is None:
         raise InvalidFeedback("scale", None, SCALE_WITH_RATING_RULE)
     lowest, highest = checked_scale(scale)
-    number = _number(rating)
-    if number is None or not lowest <= number <= highest:
+    number = checked_number(rating)
+    if not lowest <= number <= highest:
         raise InvalidFeedback("rating", rating, RATING_RULE)
     return number, lowest, highest
 
@@ -195,7 +207,7 @@ def checked_improvement(value: object) -> str:
 
 def checked_metadata(value: object) -> tuple[tuple[str, Primitive], ...]:
     """Keys and primitive values."""
-    pairs = never_raise(_pairs, value)  # the mapping may be of the app's own class
+    pairs = pairs_of(value)
     if pairs is None or len(pairs) > METADATA_LIMIT_KEYS:
         raise InvalidFeedback("metadata", value, METADATA_RULE)
     return tuple((name := _key(key), _primitive(name, item)) for key, item in pairs)
@@ -249,6 +261,11 @@ def _fits(text: str, limit_bytes: int) -> bool:
         return len(text.encode()) <= limit_bytes
     except UnicodeEncodeError:
         return False
+
+
+def pairs_of(metadata: object) -> list[tuple[object, object]] | None:
+    """Keys and values of a mapping, which may be of the app's own class; None where it is none, or fails."""
+    return never_raise(_pairs, metadata)
 
 
 def _pairs(value: object) -> list[tuple[object, object]] | None:
