@@ -34,6 +34,7 @@ def rated(client: openai.OpenAI) -> list[dict[str, object]]:
             comment="Wrong city",
             improvement="Canberra",
             label="wrong",
+            user_id="user-7",
         ),
         spanback.record_feedback(disliked, rating=2, scale=(1, 5), name="stars", placement="linked"),
     ]

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import StatusCode
 
 import spanback
+from spanback import signals
 from spanback.testing import fake_ref
+from tests.backends.giving import app, arrived, run_app
 from tests.backends.servers import COLLECTOR_CONFIG, Collector, Jaeger, eventually, validate_collector_config
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
+    from spanback import SpanRef
+    from tests.backends import otlp
     from tests.backends.prometheus import Prometheus
 
 pytestmark = pytest.mark.backends
@@ -48,20 +48,6 @@ def spelt(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / "newer.yaml"
     path.write_text(text)
     return path
-
-
-@contextmanager
-def app(server: Collector, service: str, **resource: str) -> Iterator[TracerProvider]:
-    """An app whose spans and feedback leave for a collector in small batches; all have left when the block ends."""
-    provider = TracerProvider(resource=Resource({"service.name": service, **resource}), shutdown_on_exit=False)
-    exporter = OTLPSpanExporter(endpoint=server.otlp_grpc_endpoint, insecure=True)
-    provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=50, max_export_batch_size=64))
-    spanback.instrument(tracer_provider=provider, clients=[], set_up=False)
-    try:
-        yield provider
-    finally:
-        spanback.uninstrument()
-        provider.shutdown()
 
 
 def value(prometheus: Prometheus, promql: str) -> float | None:
@@ -109,3 +95,128 @@ def test_feedback_becomes_metrics(
     weighted = sum(score * weight for score, weight in zip(scores, weights, strict=True))
     mean = "2 * sum(feedback_weighted_score_normalized_sum) / sum(feedback_weight_sum) - 1"
     reach(prometheus, mean, weighted / sum(weights))
+
+
+def test_withdrawn_feedback_is_not_counted_again(
+    jaeger: Jaeger, start_collector: Callable[..., Collector], start_prometheus: Callable[..., Prometheus]
+) -> None:
+    """A retraction is no signal more; it reaches the backend like any other."""
+    collector = start_collector(env={"SPANBACK_TRACES_ENDPOINT": jaeger.otlp_grpc_endpoint})
+    prometheus = start_prometheus(collector.metrics_endpoint)
+    with app(collector, "withdrawn"):
+        ref = fake_ref(trace_id=1 << 64)  # a trace that no other test adds to
+        given = spanback.record_feedback(ref, signals.THUMBS_UP)
+        spanback.retract_feedback(given.feedback_id, ref)
+    found = eventually(lambda: jaeger.search("withdrawn", tags={"feedback.action": "retract"}))
+    assert {span.attributes["feedback.id"] for span in found} == {given.feedback_id}
+    reach(prometheus, "sum(feedback_signals_total)", 1)
+
+
+def test_series_are_capped(
+    tmp_path: Path, start_collector: Callable[..., Collector], start_prometheus: Callable[..., Prometheus]
+) -> None:
+    """Beyond the cap no prompt version makes a series more, and the collector counts in its own metrics what is lost."""
+    few = tmp_path / "few.yaml"
+    few.write_text(COLLECTOR_CONFIG.read_text().replace("max_streams: 20000", "max_streams: 12"))
+    collector = start_collector(few)
+    prometheus = start_prometheus(collector.metrics_endpoint, collector.own_metrics_endpoint)
+    with app(collector, "capped"):
+        for version in range(40):
+            ref = fake_ref(prompt_name="travel", prompt_version=str(version))
+            spanback.record_feedback(ref, signals.THUMBS_UP)
+    lost = 'sum({__name__=~"otelcol_deltatocumulative_datapoints.*", error="limit"})'
+    eventually(lambda: (value(prometheus, lost) or 0) >= 4 * 40 - 12)
+    for metric in ("signals_total", "score_count", "weight_count", "weighted_score_normalized_count"):
+        assert (value(prometheus, f"count(feedback_{metric})") or 0) <= 12
+
+
+@pytest.mark.parametrize("redact", ["true", "false"])
+def test_redaction(redact: str, jaeger: Jaeger, start_collector: Callable[..., Collector]) -> None:
+    """Comments, corrections and user hashes are taken away by one variable, from the backend and from all files."""
+    env = {"SPANBACK_TRACES_ENDPOINT": jaeger.otlp_grpc_endpoint, "SPANBACK_REDACT": redact}
+    collector, service = start_collector(env=env), f"redacted-{redact}"
+    told = run_app(collector, "grpc", service, "rated", SPANBACK_USER_HASH_KEY="key").signals[1]
+
+    carrier = arrived(jaeger.trace, told.trace_id, told.span_id)
+    assert carrier == arrived(collector.file_spans, told.trace_id, told.span_id)
+    logs = eventually(lambda: collector.file_logs(told.target_trace_id))
+    record = next(log for log in logs if log.attributes["feedback.id"] == told.feedback_id)
+    private = {"feedback.comment", "feedback.improvement", "feedback.user.hash", "gen_ai.evaluation.explanation"}
+    there = carrier.attributes.keys() | carrier.events[0].attributes.keys()
+    expected = set() if redact == "true" else private
+    assert (private & there, private & record.attributes.keys()) == (expected, expected)
+    assert carrier.attributes["feedback.score"] == record.attributes["feedback.score"] == -1.0
+
+
+def test_feedback_is_kept_whatever_becomes_of_its_trace(
+    jaeger: Jaeger, start_collector: Callable[..., Collector]
+) -> None:
+    """Quick or late, good or bad, in the call's trace or its own: feedback gets through; quick bad feedback keeps it."""
+    sampling = {"SPANBACK_SAMPLE_PERCENT": "0", "SPANBACK_SAMPLE_WAIT": "1s"}
+    collector = start_collector(env={"SPANBACK_TRACES_ENDPOINT": jaeger.otlp_grpc_endpoint, **sampling})
+    with app(collector, "sampled") as provider:
+
+        def call(name: str) -> SpanRef:
+            with provider.get_tracer("app").start_as_current_span(name) as span:
+                if name == "failed":
+                    span.set_status(StatusCode.ERROR)
+                ref = spanback.reference(span)
+            assert ref is not None
+            return ref
+
+        calls = {name: call(name) for name in ("none", "failed", "good", "bad", "late bad", "late good", "linked bad")}
+        told = [
+            spanback.record_feedback(calls["good"], signals.THUMBS_UP),
+            spanback.record_feedback(calls["bad"], signals.THUMBS_DOWN),
+            spanback.record_feedback(calls["linked bad"], signals.THUMBS_DOWN, placement="linked"),
+        ]
+        provider.force_flush()
+        eventually(lambda: [span for span in jaeger.trace(f"{calls['bad'].trace_id:032x}") if span.name == "bad"])
+        told += [
+            spanback.record_feedback(calls["late bad"], signals.THUMBS_DOWN, placement="child"),
+            spanback.record_feedback(calls["late good"], signals.THUMBS_UP, placement="child"),
+            spanback.record_feedback(calls["bad"], signals.THUMBS_UP, placement="child"),
+        ]
+    given = {receipt.feedback_id for receipt in told}
+    found = eventually(lambda: _whole(jaeger.search("sampled"), given))
+    feedback = [span.attributes["feedback.id"] for span in found if "feedback.id" in span.attributes]
+    assert sorted(feedback) == sorted(given)
+    assert sorted(span.name for span in found if "feedback.id" not in span.attributes) == ["bad", "failed"]
+
+
+def _whole(spans: list[otlp.Span], given: set[str]) -> list[otlp.Span] | None:
+    return spans if given <= {str(span.attributes.get("feedback.id")) for span in spans} else None
+
+
+def test_exemplars_lead_to_the_rated_span(
+    jaeger: Jaeger, start_collector: Callable[..., Collector], start_prometheus: Callable[..., Prometheus]
+) -> None:
+    """The SDK's metrics of feedback and calls are in Prometheus, with exemplars that name the rated span."""
+    collector = start_collector(env={"SPANBACK_TRACES_ENDPOINT": jaeger.otlp_grpc_endpoint})
+    prometheus = start_prometheus(collector.metrics_endpoint)
+    told = run_app(collector, "grpc", "exemplars", "rated").signals
+
+    assert {(one["traceId"], one["spanId"]) for one in eventually(lambda: exemplars(collector, "feedback.count"))} == {
+        (signal.target_trace_id, signal.target_span_id) for signal in told
+    }
+    assert exemplars(collector, "feedback.score.normalized")
+    reach(prometheus, "sum(feedback_count_total)", 3)
+    reach(prometheus, "sum(feedback_score_normalized_sum)", 1.0 + 0.0 + 0.25)
+    reach(prometheus, "sum(gen_ai_client_inference_duration_seconds_count)", 2)
+    for metric in ("feedback_count_total", "feedback_score_normalized_bucket"):
+        found = eventually(lambda metric=metric: prometheus.exemplars(metric))
+        assert {one["labels"]["span_id"] for one in found} <= {signal.target_span_id for signal in told}
+
+
+def exemplars(collector: Collector, metric: str) -> list[dict[str, Any]]:
+    """The exemplars of a metric as the SDK exported them."""
+    metrics = [
+        one
+        for line in collector.file_lines("metrics")
+        for resource in line["resourceMetrics"]
+        for scope in resource["scopeMetrics"]
+        for one in scope["metrics"]
+        if one["name"] == metric
+    ]
+    points = [point for one in metrics for point in (one.get("sum") or one["histogram"])["dataPoints"]]
+    return [exemplar for point in points for exemplar in point.get("exemplars", ())]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.backends import otlp
+from tests.backends.giving import Told, arrived, run_app
 from tests.backends.servers import Collector, Jaeger, Tempo, eventually
 
 if TYPE_CHECKING:
@@ -22,43 +22,6 @@ pytestmark = pytest.mark.backends
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-class Told(NamedTuple):
-    """What the app printed of one signal."""
-
-    feedback_id: str
-    status: str
-    placement: str
-    trace_id: str
-    span_id: str
-    target_trace_id: str
-    target_span_id: str
-    sampled: bool
-
-
-class Ran(NamedTuple):
-    """What an app that has ended told: its receipts, and what it logged."""
-
-    signals: list[Told]
-    log: str
-
-
-def run_app(server: Collector | Jaeger | Tempo, protocol: str, service: str, *what: str, **more: str) -> Ran:
-    """Runs the app to its end, sending to one server."""
-    endpoint = f"http://{server.otlp_grpc_endpoint}" if protocol == "grpc" else server.otlp_http_endpoint
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "SPANBACK_"))}
-    env |= {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
-        "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
-        "OTEL_SERVICE_NAME": service,
-        **more,
-    }
-    command = [sys.executable, "-m", "tests.backends.app", *what]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    told = [Told(**{name: receipt[name] for name in Told._fields}) for receipt in json.loads(done.stdout)]
-    return Ran(told, done.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +34,6 @@ def in_jaeger(collector: Collector, jaeger: Jaeger) -> list[Told]:
 def in_tempo(tempo: Tempo) -> list[Told]:
     """The signals of an app that sent by http/protobuf straight to Tempo."""
     return run_app(tempo, "http/protobuf", "rated-tempo", "rated").signals
-
-
-def arrived(trace: Callable[[str], list[otlp.Span]], trace_id: str, span_id: str) -> otlp.Span:
-    """A span, once a server has it: of a trace, feedback may be there before the rest."""
-    return eventually(lambda: next((span for span in trace(trace_id) if span.span_id == span_id), None))
 
 
 def linkable(signals: list[Told]) -> str:
