@@ -287,6 +287,7 @@ def _of_field(field: str, kind: str, value: Any) -> Iterator[str]:
 _IS_FIELD: dict[str, Callable[[Any], bool]] = {
     "any": lambda _value: True,
     "string": lambda value: isinstance(value, str),
+    "double": lambda value: type(value) in (float, int),  # JSON knows numbers alone
     "id": lambda value: value is None or isinstance(value, str),
     "typed": lambda value: isinstance(value, Mapping) and isinstance(value.get("type"), str),
     "parts": lambda _value: False,

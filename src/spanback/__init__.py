@@ -11,11 +11,13 @@ spanback.record_feedback(response, score=1.0)          # a linked event
 """
 
 from spanback import signals
+from spanback._context import context
 from spanback._instrument import instrument, status, uninstrument
 from spanback._spanref import SpanRef
 from spanback._version import __version__
 from spanback.errors import (
     InvalidBatch,
+    InvalidContext,
     InvalidFeedback,
     InvalidSetting,
     MissingTokenKey,
@@ -35,11 +37,12 @@ from spanback.feedback import (
     reference,
     retract_feedback,
 )
-from spanback.instrumentation import TargetStatus
+from spanback.instrumentation import TargetStatus, annotate_context
 
 __all__ = [
     "Declaration",
     "InvalidBatch",
+    "InvalidContext",
     "InvalidFeedback",
     "InvalidSetting",
     "MissingTokenKey",
@@ -51,6 +54,8 @@ __all__ = [
     "TargetStatus",
     "TokenError",
     "__version__",
+    "annotate_context",
+    "context",
     "declare",
     "flush",
     "instrument",

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import compress
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from spanback import _tokens, semconv
 from spanback._token_keys import decoded, encoded
@@ -21,10 +21,26 @@ from spanback.errors import TokenInvalid
 HANDLE_ATTRIBUTE: Final = "_spanback"
 """Name of the attribute that a response object carries its handle in."""
 
-Handle = tuple[int, int, int, int, str, "str | None", "str | None", "str | None", "str | None"]
+Handle = tuple[
+    int,
+    int,
+    int,
+    int,
+    str,
+    "str | None",
+    "str | None",
+    "str | None",
+    "str | None",
+    tuple[str, ...],
+    "str | None",
+    "str | None",
+    "int | None",
+]
 """What a response object carries, in primitives only, so that a pickled response needs no spanback to be read:
 trace id, span id, trace flags, start time (ns since the epoch), provider name, request model, prompt name, prompt
-version, conversation id."""
+version, conversation id, tags, experiment, variant, id of the root span."""
+
+_HANDLE_LENGTH: Final = 13
 
 _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
 _SAMPLED: Final = 0x01
@@ -38,6 +54,8 @@ _CLAIM_NAMES: Final = {
     "n": "prompt_name",
     "v": "prompt_version",
     "c": "conversation_id",
+    "e": "experiment",
+    "a": "variant",
 }
 _RUN_ID: Final = re.compile(r"(?:lc_)?run-{1,2}([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:-\d+)?", re.ASCII)
 
@@ -60,6 +78,10 @@ class SpanRef:
         prompt_name: `gen_ai.prompt.name`.
         prompt_version: `gen_ai.prompt.version`.
         conversation_id: `gen_ai.conversation.id`.
+        tags: `spanback.tags`.
+        experiment: `feature_flag.key`.
+        variant: `feature_flag.result.variant`.
+        root_span_id: Id of the span that this process began the trace with; None where it is not known.
     """
 
     trace_id: int
@@ -73,6 +95,10 @@ class SpanRef:
     prompt_name: str | None = None
     prompt_version: str | None = None
     conversation_id: str | None = None
+    tags: tuple[str, ...] = ()
+    experiment: str | None = None
+    variant: str | None = None
+    root_span_id: int | None = None
 
     @property
     def traceparent(self) -> str:
@@ -101,7 +127,8 @@ class SpanRef:
     @classmethod
     def from_handle(cls, handle: Handle, response_id: str | None = None, response_model: str | None = None) -> SpanRef:
         """The reference that a handle stands for, with what the response itself says."""
-        trace_id, span_id, flags, start_time_ns, provider, request_model, prompt, version, conversation = handle
+        trace_id, span_id, flags, start_time_ns, provider, request_model, prompt, version, conversation = handle[:9]
+        tags, experiment, variant, root_span_id = handle[9:]
         return cls(
             trace_id,
             span_id,
@@ -114,6 +141,10 @@ class SpanRef:
             prompt,
             version,
             conversation,
+            tags,
+            experiment,
+            variant,
+            root_span_id,
         )
 
     def token(
@@ -150,6 +181,10 @@ class SpanRef:
         )
         core: Rated = {"t": encoded(packed).decode()}
         known: Rated = {name: value for name, value in zip(_CLAIM_NAMES, _CLAIM_VALUES(self), strict=True) if value}
+        if self.tags:
+            known["g"] = list(self.tags)
+        if self.root_span_id is not None:
+            core["o"] = f"{self.root_span_id:016x}"
         terms = Terms(user_id, signals, expires_in_s, max_uses, audience, keys)
         return _tokens.issue(core | known, core, terms)
 
@@ -161,17 +196,20 @@ class SpanRef:
             TokenInvalid: The claims hold none.
         """
         packed = rated.get("t")
-        known = {field: rated.get(name) for name, field in _CLAIM_NAMES.items()}
-        if not isinstance(packed, str) or not all(isinstance(value, (str, type(None))) for value in known.values()):
+        known: dict[str, Any] = {field: rated.get(name) for name, field in _CLAIM_NAMES.items()}
+        root, tags = rated.get("o"), rated.get("g", [])
+        texts = (*known.values(), root, *(cast("list[object]", tags) if isinstance(tags, list) else [0]))
+        if not isinstance(packed, str) or not all(isinstance(value, (str, type(None))) for value in texts):
             raise TokenInvalid(_NO_SPAN)
         try:
             trace_id, span_id, sampled, start_time_ns = _PACKED.unpack(decoded(packed.encode()))
+            known["root_span_id"] = None if root is None else int(root, 16)
         except (ValueError, struct.error):
             raise TokenInvalid(_NO_SPAN) from None
         ids = int.from_bytes(trace_id, "big"), int.from_bytes(span_id, "big")
-        return cls(*ids, sampled, start_time_ns or None, **known)
+        return cls(*ids, sampled, start_time_ns or None, tags=tuple(tags), **known)
 
-    def dimensions(self) -> Iterator[tuple[str, str]]:
+    def dimensions(self) -> Iterator[tuple[str, str | tuple[str, ...]]]:
         """The attributes that feedback copies, under their own names; those not known are left out."""
         values = _DIMENSION_VALUES(self)
         return compress(zip(_DIMENSION_NAMES, values, strict=True), values)
@@ -187,6 +225,9 @@ _DIMENSION_VALUES: Final = attrgetter(
     "prompt_name",
     "prompt_version",
     "conversation_id",
+    "experiment",
+    "variant",
+    "tags",
 )
 _DIMENSION_NAMES: Final = (
     semconv.GEN_AI_PROVIDER_NAME,
@@ -196,6 +237,9 @@ _DIMENSION_NAMES: Final = (
     semconv.GEN_AI_PROMPT_NAME,
     semconv.GEN_AI_PROMPT_VERSION,
     semconv.GEN_AI_CONVERSATION_ID,
+    semconv.FEATURE_FLAG_KEY,
+    semconv.FEATURE_FLAG_RESULT_VARIANT,
+    semconv.TAGS,
 )
 
 
@@ -309,4 +353,4 @@ def attached(response: Any) -> Handle | None:
         handle = object.__getattribute__(response, "__dict__").get(HANDLE_ATTRIBUTE)
     except (AttributeError, TypeError):
         return None
-    return handle if isinstance(handle, tuple) and len(handle) == 9 else None
+    return handle if isinstance(handle, tuple) and len(handle) == _HANDLE_LENGTH else None

@@ -72,6 +72,25 @@ class InvalidSetting(SpanbackError, ValueError):  # noqa: N818 - as above
         return InvalidSetting, (self.setting, self.value, self.rule)
 
 
+class InvalidContext(SpanbackError, ValueError):  # noqa: N818 - as above
+    """An argument of `context()` or `annotate_context()` breaks its rule.
+
+    Attributes:
+        field: Name of the argument.
+        value: What was given, unchanged.
+        rule: The rule it breaks, as a sentence fragment that starts with "must".
+    """
+
+    def __init__(self, field: str, value: object, rule: str) -> None:
+        self.field = field
+        self.value = value
+        self.rule = rule
+        super().__init__(f"{field}={_shown(value)} {rule}")
+
+    def __reduce__(self) -> tuple[type[InvalidContext], tuple[str, object, str]]:
+        return InvalidContext, (self.field, self.value, self.rule)
+
+
 class TokenError(SpanbackError):
     """A feedback token cannot be used. No message of these errors has the token, or a part of it, in it."""
 

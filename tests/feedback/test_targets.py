@@ -17,7 +17,7 @@ from spanback.feedback._target import KIND_RULE, NOTHING_RULE, RESPONSE_ID_RULE
 from spanback.testing import InMemoryTelemetry, fake_ref
 
 STARTED_NS = time.time_ns()
-HANDLE: Handle = (0xA, 0xB, 1, STARTED_NS, "openai", "gpt-4o-mini", "greeting", "7", "conv-1")
+HANDLE: Handle = (0xA, 0xB, 1, STARTED_NS, "openai", "gpt-4o-mini", "greeting", "7", "conv-1", (), None, None, None)
 ZEROS = f"00-{0:032x}-{0:016x}-00"
 
 

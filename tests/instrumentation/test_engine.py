@@ -30,7 +30,7 @@ from tests.instrumentation.test_content import clip
 
 pytestmark = pytest.mark.odd_telemetry("")
 
-HANDLE: Handle = (1, 2, 1, 3, "openai", None, None, None, None)
+HANDLE: Handle = (1, 2, 1, 3, "openai", None, None, None, None, (), None, None, None)
 REALTIME: WebSocketSession = next(target.says for target in _openai_sessions.targets(provider_of) if target.says)
 RESPONSES_API = [target.says for target in _openai_sessions.targets(provider_of) if target.says][-1]
 

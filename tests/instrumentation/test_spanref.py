@@ -56,7 +56,7 @@ def test_traceparents(text: str, sampled: bool | None) -> None:
 
 def test_a_reference_is_a_value() -> None:
     """References compare, hash and pickle, and tell their dimensions under the conventions' names."""
-    handle = (1, 2, 1, 3, "openai", "m", "p", "4", "c")
+    handle = (1, 2, 1, 3, "openai", "m", "p", "4", "c", ("t",), "e", "v", 4)
     reference = SpanRef.from_handle(handle, "resp_1", "m-2")
     assert pickle.loads(pickle.dumps(reference)) == reference
     assert len({reference, SpanRef.from_handle(handle, "resp_1", "m-2")}) == 1
@@ -68,7 +68,11 @@ def test_a_reference_is_a_value() -> None:
         semconv.GEN_AI_PROMPT_NAME: "p",
         semconv.GEN_AI_PROMPT_VERSION: "4",
         semconv.GEN_AI_CONVERSATION_ID: "c",
+        semconv.TAGS: ("t",),
+        semconv.FEATURE_FLAG_KEY: "e",
+        semconv.FEATURE_FLAG_RESULT_VARIANT: "v",
     }
+    assert reference.root_span_id == 4
     assert dict(SpanRef(1, 2).dimensions()) == {}
 
 
@@ -90,7 +94,7 @@ class Frozen:
 )
 def test_attaching(thing: Any, can: bool) -> None:
     """A handle is put on whatever has a dict, and other objects stay as they are."""
-    handle = (1, 2, 1, 3, "openai", None, None, None, None)
+    handle = (1, 2, 1, 3, "openai", None, None, None, None, (), None, None, None)
     assert attach(thing, handle) is can
     assert attached(thing) == (handle if can else None)
 
@@ -108,7 +112,11 @@ def test_the_index_forgets() -> None:
     now = time.time_ns()
     index = ResponseIndex(limit=2)
     for number, age_s in ((1, 0), (2, 100_000), (3, 0)):
-        index.add(f"resp_{number}", (1, number, 1, now - age_s * 10**9, "openai", None, None, None, None), "m")
+        index.add(
+            f"resp_{number}",
+            (1, number, 1, now - age_s * 10**9, "openai", None, None, None, None, (), None, None, None),
+            "m",
+        )
     assert len(index) == 2
     assert (index.find("resp_1"), index.handle("resp_1")) == (None, None)
     assert index.handle("resp_2")[1] == 2
@@ -154,11 +162,24 @@ def test_names_are_unique_and_in_their_namespaces() -> None:
     assert len(set(attributes)) == len(attributes)
     assert len(set(metrics_and_events)) == len(metrics_and_events)
     spaces = {value.partition(".")[0] for value in attributes}
-    assert spaces == {"aws", "error", "exception", "feedback", "gen_ai", "openai", "server"}
+    assert spaces == {
+        "aws",
+        "error",
+        "exception",
+        "feature_flag",
+        "feedback",
+        "gen_ai",
+        "openai",
+        "otel",
+        "server",
+        "spanback",
+        "user",
+    }
 
 
-def test_the_errors_are_few() -> None:
-    """The exceptions of spanback are those that its documentation names."""
-    found = {name for name, value in vars(errors).items() if isinstance(value, type)}
-    assert found == {"SpanbackError", "InvalidFeedback", "InvalidSetting"}
+def test_the_errors_have_one_base() -> None:
+    """Who catches `SpanbackError` catches all that spanback raises."""
+    made = [value for value in vars(errors).values() if isinstance(value, type) and value.__module__ == errors.__name__]
+    assert len(made) > 1
+    assert all(issubclass(kind, errors.SpanbackError) for kind in made)
     assert _messages.Message.__total__ is True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 from opentelemetry.util.types import AttributeValue
 
@@ -40,24 +40,26 @@ class Emission(NamedTuple):
     placement: Placement = "auto"
 
 
-def dimensions_of(target: Target) -> dict[str, str]:
+def dimensions_of(target: Target) -> dict[str, Any]:
     """What is known of the response, as text that UTF-8 can carry."""
     if target.ref is not None:
-        known = dict(target.ref.dimensions())
+        known: dict[str, Any] = dict(target.ref.dimensions())
     else:
         known = {} if target.response_id is None else {semconv.GEN_AI_RESPONSE_ID: target.response_id}
     try:
         plain = "".join(known.values()).isascii()
-    except TypeError:  # an app made a reference with something else in it
+    except TypeError:  # there are tags, or an app made a reference with something else in it
         plain = False
     return known if plain else {key: _carried(value) for key, value in known.items()}
 
 
-def _carried(value: object) -> str:
+def _carried(value: object) -> AttributeValue:
+    if isinstance(value, tuple):
+        return tuple(str(_carried(one)) for one in cast("tuple[object, ...]", value))
     return str(value).encode("utf-8", "replace").decode()
 
 
-def span_attributes(emission: Emission, dimensions: dict[str, str]) -> Attributes:
+def span_attributes(emission: Emission, dimensions: dict[str, Any]) -> Attributes:
     """The span's attributes. Metadata comes first: where the SDK's limit on their number is low, the oldest go."""
     feedback, target = emission.feedback, emission.targets[0][0]
     attributes: Attributes = dict(dimensions)
@@ -119,7 +121,7 @@ def _add_rejected(attributes: Attributes, rejected: list[Target]) -> None:
     attributes[semconv.FEEDBACK_REJECTED_RESOLVED] = None not in refs
 
 
-def event_attributes(emission: Emission, dimensions: dict[str, str]) -> Attributes:
+def event_attributes(emission: Emission, dimensions: dict[str, Any]) -> Attributes:
     """The event's attributes: the conventions' own, and ours that say how to read them."""
     feedback = emission.feedback
     attributes: Attributes = {

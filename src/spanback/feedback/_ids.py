@@ -74,11 +74,6 @@ def identity_of(target: Target) -> str | None:
     return None if target.ref is None else target.ref.traceparent[:-3]  # sampled or not, it is the same span
 
 
-def keyed_hash(person_id: str, key: bytes) -> str:
-    """HMAC-SHA256 of the id of a user or rater, 64 hex digits."""
-    return hmac.digest(key, person_id.encode(), "sha256").hex()
-
-
 def _uuid(digits: str, version: str) -> str:
     """A UUID with its version and variant put into 32 hex digits."""
     variant = _VARIANTS[digits[16]]

@@ -9,11 +9,13 @@ from datetime import datetime
 from typing import Final
 
 from spanback import _settings
+from spanback._people import keyed_hash
+from spanback._said import current_user_id
 from spanback._settings import Settings
 from spanback.errors import InvalidFeedback
 from spanback.feedback import _emit
 from spanback.feedback._attributes import Emission, Relation
-from spanback.feedback._ids import keyed_hash, new_id, vote_id
+from spanback.feedback._ids import new_id, vote_id
 from spanback.feedback._model import Feedback, checked
 from spanback.feedback._privacy import REFUSED, is_consented, kept_of
 from spanback.feedback._receipt import Receipt
@@ -68,7 +70,8 @@ def record_feedback(
         comment: Free text, at most 16,384 bytes; kept only where content capture is on.
         improvement: The corrected response, any JSON value of at most 65,536 bytes; kept as a comment is.
         metadata: At most 64 keys with primitive values, for analysis.
-        user_id: Who gave it; only its HMAC is kept, and only where the app has set a key.
+        user_id: Who gave it; unless given, the user of the current `spanback.context()` block. Only its HMAC is kept,
+            and only where the app has set a key.
         feedback_id: The signal's id; the same id again replaces the earlier signal, comment and score together. A user
             has one vote on each target and name, so with `user_id` the id is made of these three unless given. So it
             is with `rater_id`, for each criterion, and for an implicit signal, which is one on its target and name.
@@ -101,7 +104,7 @@ def record_feedback(
         comment=comment,
         improvement=improvement,
         metadata=metadata,
-        user_id=user_id,
+        user_id=current_user_id() if user_id is None else user_id,
         feedback_id=feedback_id,
         observed_at=observed_at,
         rater_id=rater_id,

@@ -6,7 +6,7 @@ response), then the index of response ids.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Literal, NamedTuple, cast
 
@@ -237,12 +237,20 @@ def _described(span: trace.Span, ref: SpanRef) -> SpanRef | None:
         prompt_name=_text_of(attributes, semconv.GEN_AI_PROMPT_NAME),
         prompt_version=_text_of(attributes, semconv.GEN_AI_PROMPT_VERSION),
         conversation_id=_text_of(attributes, semconv.GEN_AI_CONVERSATION_ID),
+        tags=_tags_of(attributes),
+        experiment=_text_of(attributes, semconv.FEATURE_FLAG_KEY),
+        variant=_text_of(attributes, semconv.FEATURE_FLAG_RESULT_VARIANT),
     )
 
 
 def _text_of(mapping: Mapping[object, object], key: str) -> str | None:
     value = mapping.get(key)
     return value if isinstance(value, str) and value else None
+
+
+def _tags_of(attributes: Mapping[object, object]) -> tuple[str, ...]:
+    tags = attributes.get(semconv.TAGS)
+    return tuple(map(str, cast("Sequence[object]", tags))) if isinstance(tags, (tuple, list)) else ()
 
 
 def _id_in(response: Mapping[object, object]) -> str | None:

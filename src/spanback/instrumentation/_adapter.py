@@ -31,11 +31,14 @@ class Accumulator(Protocol):
 
 
 class Dimensions(NamedTuple):
-    """What a request says about where it belongs; copied onto its feedback."""
+    """Where a call belongs; copied onto its feedback. A request may say the first three, an app says all of them."""
 
     prompt_name: str | None = None
     prompt_version: str | None = None
     conversation_id: str | None = None
+    tags: tuple[str, ...] = ()
+    experiment: str | None = None
+    variant: str | None = None
 
 
 NO_DIMENSIONS = Dimensions()

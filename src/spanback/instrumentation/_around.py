@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
+from opentelemetry import context as otel_context
+
 from spanback._never_raise import never_raise
+from spanback._said import entry_of
 from spanback._spanref import attach
 from spanback.instrumentation._adapter import Adapter, Target
 from spanback.instrumentation._begin import Capture, Site, begin
@@ -113,7 +116,7 @@ def _around_late(
     def choose(instance: Any, *args: Any, **kwargs: Any) -> Any:
         if not (patch.is_live and is_late(kwargs)):
             return around(instance, *args, **kwargs)
-        start = functools.partial(begin, patch.site(adapter), instance, args, kwargs)
+        start = _later(patch.site(adapter), instance, args, kwargs)
         return read_late(start, wrapped(instance, *args, **kwargs))
 
     return choose
@@ -129,10 +132,16 @@ def _async_around_late(
     async def choose(instance: Any, *args: Any, **kwargs: Any) -> Any:
         if not (patch.is_live and is_late(kwargs)):
             return await around(instance, *args, **kwargs)
-        start = functools.partial(begin, patch.site(adapter), instance, args, kwargs)
+        start = _later(patch.site(adapter), instance, args, kwargs)
         return read_late(start, await wrapped(instance, *args, **kwargs))
 
     return choose
+
+
+def _later(site: Site, instance: Any, args: Any, kwargs: Any) -> Callable[[], Call | Capture | None]:
+    """The begin of a call, for later; what the app says of its calls holds as of now."""
+    entry = entry_of(otel_context.get_current())
+    return functools.partial(begin, site, instance, args, kwargs, entry)
 
 
 def _bound(wrapper: Any) -> Callable[..., Any]:
@@ -155,7 +164,7 @@ def _around_manager(adapter: Adapter, patch: Patch, wrapped: Callable[..., Any])
     def around(instance: Any, *args: Any, **kwargs: Any) -> Any:
         manager = wrapped(instance, *args, **kwargs)
         if patch.is_live:
-            start = functools.partial(begin, patch.site(adapter), instance, args, kwargs)
+            start = _later(patch.site(adapter), instance, args, kwargs)
             never_raise(watch_entry, manager, start, receive)
         return manager
 

@@ -13,6 +13,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import Span, SpanKind, Tracer
 
 from spanback import semconv as sc
+from spanback._said import Entry, with_entry
 from spanback._settings import IN_FORCE
 from spanback._settings import current as current_settings
 from spanback._telemetry import TELEMETRY
@@ -40,7 +41,7 @@ class Site(NamedTuple):
 
 
 def begin(  # noqa: C901 - one row of questions, for every call; a function for each would cost more than the answer
-    site: Site, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+    site: Site, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any], entry: Entry | None = None
 ) -> Call | Capture | None:
     """Begins a call that is about to be made.
 
@@ -49,6 +50,7 @@ def begin(  # noqa: C901 - one row of questions, for every call; a function for 
         instance: The object whose method it is; None for a function of a module.
         args: The positional arguments.
         kwargs: The keyword arguments.
+        entry: What the app said of its calls when the function was called, where that was before; None for now.
 
     Returns:
         The call, or None where nothing is to be done: no model call, nobody who records, suppressed by
@@ -66,6 +68,8 @@ def begin(  # noqa: C901 - one row of questions, for every call; a function for 
     current = otel_context.get_current()
     if current and current.get(WITHIN) in {adapter.client, _ALL_CLIENTS}:
         return None
+    if entry is not None:
+        current = with_entry(current, entry)
     is_adopting = (IN_FORCE.settings or current_settings()).adopt
     theirs = around(current, with_unseen=NOTICING.is_needed) if current or NOTICING.is_needed else None
     is_suppressed = bool(current) and not is_instrumentation_enabled()

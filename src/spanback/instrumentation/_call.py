@@ -18,11 +18,13 @@ from opentelemetry.trace import Span, Status, StatusCode
 
 from spanback import semconv as sc
 from spanback._never_raise import never_raise
+from spanback._said import Entry, entry_of
 from spanback._settings import IN_FORCE, SPAN_MODES
 from spanback._settings import current as current_settings
 from spanback._spanref import LATEST_CALL, RESPONSES, Handle, attach
 from spanback._telemetry import TELEMETRY
 from spanback.instrumentation._adapter import NO_DIMENSIONS, Attributes, Clip, Request
+from spanback.instrumentation._applying import apply_to, attributes_of, read_documents
 from spanback.instrumentation._content import Clipper, to_json
 from spanback.instrumentation._events import describe, emit_events, sendable
 from spanback.instrumentation._langchain import LANGCHAIN, note_run
@@ -61,6 +63,7 @@ class Call:
         "_is_read",
         "_open",
         "_requested",
+        "_said",
         "_span",
         "_token",
         "handle",
@@ -83,6 +86,7 @@ class Call:
         self.request = request
         endpoint, body = request.endpoint, request.body
         self._span = span
+        entry = entry_of(context)
         self._context = context = Context({**context, _SPAN_KEY: span})
         self._open = [None]
         self._attributes: Attributes = attributes or {}
@@ -95,6 +99,7 @@ class Call:
         dimensions = NO_DIMENSIONS
         if endpoint.read_dimensions is not None:
             dimensions = never_raise(endpoint.read_dimensions, body) or NO_DIMENSIONS
+        belongs = dimensions if entry is None else entry.over(dimensions)
         trace_id, span_id, _, flags, _, _ = span.get_span_context()
         self.handle: Handle = (
             trace_id,
@@ -103,9 +108,13 @@ class Call:
             start_time_ns,
             request.provider,
             request.model,
-            dimensions[0],
-            dimensions[1],
-            dimensions[2],
+            belongs[0],
+            belongs[1],
+            belongs[2],
+            belongs[3],
+            belongs[4],
+            belongs[5],
+            None,
         )
         latest = LATEST_CALL.get()
         if latest is not None and endpoint.is_inference:
@@ -113,17 +122,32 @@ class Call:
         if LANGCHAIN in sys.modules:
             never_raise(note_run, self.handle)
         self._requested: Attributes = {}
+        self._said: Attributes = {}
         if self._is_read:
             self._requested = requested = never_raise(endpoint.read_request, body) or {}
             if request.is_stream:
                 requested[sc.GEN_AI_REQUEST_STREAM] = True
             if dimensions is not NO_DIMENSIONS:
-                requested.update(zip(_DIMENSIONS, dimensions, strict=True))
+                requested.update(zip(_DIMENSIONS, dimensions, strict=False))
             if self.has_content:
                 self._read_content(endpoint.read_input, body)
+        if entry is not None:
+            never_raise(self._apply, entry, is_own=is_own)
         # Last, since nothing may go wrong between this and `leave`.
         self._token: Token[Context] = otel_context.attach(context)
         self.start_s = perf_counter()
+
+    def _apply(self, entry: Entry, *, is_own: bool) -> None:
+        """Takes over what the app says of its calls."""
+        if not is_own:
+            apply_to(self._span, self._context)
+        elif self._is_read:
+            is_inference = self.request.endpoint.is_inference
+            self._said = attributes_of(entry, self.settings, is_inference=is_inference)
+            if sc.GEN_AI_PROMPT_NAME in self._said:
+                self._requested.pop(sc.GEN_AI_PROMPT_VERSION, None)  # of the prompt that the request itself names
+            if self.has_content and is_inference:
+                self._read_content(read_documents, entry.documents)
 
     def fail(self, error: BaseException) -> None:
         """The call has raised into the app."""
@@ -212,6 +236,7 @@ class Call:
             attributes.update(never_raise(self.request.endpoint.read_response, response) or {})
             if self.has_content:
                 self._read_content(self.request.endpoint.read_output, response)
+        attributes.update(self._said)
         if error is not None:
             attributes[sc.ERROR_TYPE] = self.request.endpoint.name_error(error)
         if self._content and self.settings.content in SPAN_MODES:

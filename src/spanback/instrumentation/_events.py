@@ -82,6 +82,7 @@ _CONTENT = frozenset(
         sc.GEN_AI_OUTPUT_MESSAGES,
         sc.GEN_AI_SYSTEM_INSTRUCTIONS,
         sc.GEN_AI_TOOL_DEFINITIONS,
+        sc.GEN_AI_RETRIEVAL_DOCUMENTS,
     }
 )
 

@@ -22,6 +22,7 @@ from spanback._spanref import RESPONSES, Handle
 from spanback._telemetry import SCOPE_NAME, TELEMETRY
 from spanback.instrumentation._adapter import text
 from spanback.instrumentation._adopt import CAPTURE, OPENINFERENCE_CALLS, OPENINFERENCE_KIND, note, peer_of
+from spanback.instrumentation._applying import apply_to
 
 _INSTRUMENTATIONS: Final = (
     "langfuse",
@@ -91,9 +92,12 @@ class Noticing:
         if not self._is_live or peer_of(span, is_inside=True) is None:
             return
         note(span)
-        found: Any = otel_context.get_value(CAPTURE, parent_context)
+        context = otel_context.get_current() if parent_context is None else parent_context
+        found: Any = context.get(CAPTURE)
         if found is not None:
             found.append(span)
+        if found is not None or peer_of(span) is not None:
+            never_raise(apply_to, span, context)
 
     def on_end(self, span: Any) -> None:
         """Makes the response of a span known by its id. The innermost span of a call ends first, and counts."""
@@ -160,4 +164,8 @@ def _handle(span: Any, attributes: Mapping[str, Any]) -> Handle:
         text(attributes.get(sc.GEN_AI_PROMPT_NAME)),
         text(attributes.get(sc.GEN_AI_PROMPT_VERSION)),
         text(attributes.get(sc.GEN_AI_CONVERSATION_ID)),
+        tuple(attributes.get(sc.TAGS) or ()),
+        text(attributes.get(sc.FEATURE_FLAG_KEY)),
+        text(attributes.get(sc.FEATURE_FLAG_RESULT_VARIANT)),
+        None,
     )
