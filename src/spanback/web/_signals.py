@@ -12,7 +12,7 @@ from spanback.errors import InvalidFeedback
 from spanback.feedback import Receipt, record_feedback, record_preference, retract_feedback
 from spanback.feedback._ids import new_id
 from spanback.feedback._model import USUAL, checked
-from spanback.feedback._preference import PREFERENCE
+from spanback.feedback._preference import PREFERENCE, sides
 from spanback.feedback._rules import checked_feedback_id, checked_user_id
 from spanback.web._authority import Authority, missing, not_allowed
 from spanback.web._fields import SIGNAL_RULE, read
@@ -21,6 +21,7 @@ from spanback.web._uses import UseCounter
 
 TARGET_RULE: Final = "must be given with an API key: a token, a W3C traceparent or a response id"
 REJECTED_RULE: Final = "must be a token, or a list of 1 to 64 tokens"
+PREFERENCE_RULE: Final = "must not be given together with rejected"
 USER_RULE: Final = "must be the user whom the token is bound to"
 QUERY_RULE: Final = "must not be given: only name is, and target with an API key"
 
@@ -93,6 +94,8 @@ class Signals:
         elif token is not None and self._of_token(token).ref != authority.ref:
             raise not_allowed("token", "must be the one in the header")
         rejected = self._rejected(arguments.pop("rejected", None))
+        if rejected:
+            _check_preference(target, rejected, arguments)
         usual = PREFERENCE if rejected else USUAL
         if authority.claims is not None:
             self._limit(authority, arguments, usual.name, given)
@@ -197,6 +200,13 @@ class Signals:
         if not 0 < len(tokens) <= _REJECTED_LIMIT or not all(isinstance(token, str) for token in tokens):
             raise InvalidFeedback("rejected", None, REJECTED_RULE)
         return [self._of_token(token).ref for token in tokens]
+
+
+def _check_preference(chosen: object, rejected: list[object], arguments: Mapping[str, Any]) -> None:
+    for field in ("score", "rating", "scale"):
+        if field in arguments:
+            raise InvalidFeedback(field, arguments[field], PREFERENCE_RULE)
+    sides(chosen, rejected)
 
 
 def unavailable(detail: str) -> Problem:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any, Final
 
 from spanback._telemetry import TELEMETRY
+from spanback.web._address import forwarded
+from spanback.web._asgi_middleware import Application, FeedbackMiddleware, Receive, Scope, Send
 from spanback.web._endpoint import Endpoint, Options, Pending, cut_off, too_long, too_slow
 from spanback.web._http import Head, Problem, Response
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+__all__ = ["Application", "FeedbackApp", "FeedbackMiddleware", "Receive", "Scope", "Send", "mounted"]
 
 _THREADS: Final = 4
 _SLOW_S: Final = 0.005
@@ -87,24 +85,42 @@ class FeedbackApp:
         return self._endpoint.refuse(head, body) if isinstance(body, Problem) else body
 
 
+def mounted(app: Application, path: str, feedback: Application) -> Application:
+    """An app with another one at a path.
+
+    Args:
+        app: The app.
+        path: Such as `/feedback`.
+        feedback: The app at the path and below it.
+    """
+
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            asked = below_root(scope)
+            if asked == path or asked.startswith(f"{path}/"):
+                await feedback({**scope, "path": asked[len(path) :], "root_path": ""}, receive, send)
+                return
+        await app(scope, receive, send)
+
+    return dispatch
+
+
+def below_root(scope: Scope) -> str:
+    """The path below the place where the app is mounted; servers differ in whether the place is in the path."""
+    path, root = scope["path"], scope.get("root_path", "")
+    return path[len(root) :] if root and path.startswith(root) else path
+
+
 def head_of(scope: Scope, proxies: int) -> Head:
     """A request, of an ASGI scope."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    path, root = scope["path"], scope.get("root_path", "")
-    if root and path.startswith(root):  # servers differ in whether it is still there
-        path = path[len(root) :]
     client = scope.get("client")
     address = forwarded(headers, proxies) or (client[0] if client else "")
-    return Head(scope["method"], path, scope.get("query_string", b"").decode("latin-1"), headers, address, scope)
-
-
-def forwarded(headers: dict[str, str], proxies: int) -> str | None:
-    """The address that the outermost of your proxies has seen, as X-Forwarded-For says; None without proxies."""
-    hops = [hop.strip() for hop in headers.get("x-forwarded-for", "").split(",")] if proxies else []
-    return hops[-proxies] or None if len(hops) >= proxies > 0 else None
+    query = scope.get("query_string", b"").decode("latin-1")
+    return Head(scope["method"], below_root(scope), query, headers, address, scope)
 
 
 async def _read(receive: Receive, limit_bytes: int) -> bytes | Problem:
