@@ -83,9 +83,9 @@ def given(client: openai.OpenAI, count: int) -> Iterator[dict[str, Any]]:
     for number, ref in enumerate(refs):
         for signal in signals(number, now):
             receipt = spanback.record_feedback(ref, **signal)
-            yield told(receipt, ref, signal)
+            yield told(receipt, ref, signal) | {"number": number}
         if number % 10 == 9:  # given, and withdrawn
-            yield told(spanback.retract_feedback(receipt), ref, signal | {"action": "retract"})
+            yield told(spanback.retract_feedback(receipt), ref, signal | {"action": "retract"}) | {"number": number}
     best, *others = refs[:3]
     preferred: dict[str, Any] = {"name": "side_by_side", "user_id": "user-0", "comment": "The tone."}
     yield told(spanback.record_preference(best, others, **preferred), best, preferred)

@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +19,12 @@ import pytest
 
 from tests.backends import otlp
 from tests.backends.conftest import _require, collector_binary, jaeger, tempo  # noqa: F401 - fixtures of tests here too
+from tests.backends.prometheus import Prometheus
 from tests.backends.servers import Collector, Tempo, eventually
 from tests.deploy.clickhouse import FOLDER, ClickHouse
 
 ROOT = Path(__file__).parents[2]
+PROMETHEUS = ROOT / "deploy" / "prometheus"
 CALLS = 40
 
 
@@ -50,12 +54,6 @@ class Pipeline:
         return [signal for signal in self.standing if signal["score"] is not None]
 
 
-def written(collector: Collector) -> list[dict[str, Any]]:
-    """The messages in the collector's files; a line that is still being written is left out."""
-    files = sorted((collector.folder / "telemetry").glob("*.jsonl"))
-    return [json.loads(line) for file in files for line in file.read_text().split("\n")[:-1]]
-
-
 def run_app(collector: Collector, count: int, **more: str) -> list[dict[str, Any]]:
     """Runs the app to its end and gives the signals that it tells of."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "SPANBACK_"))}
@@ -74,14 +72,13 @@ def run_app(collector: Collector, count: int, **more: str) -> list[dict[str, Any
 @pytest.fixture(scope="session")
 def pipeline(collector_binary: None, tempo: Tempo) -> Iterator[Pipeline]:  # noqa: F811 - the fixtures imported above
     """The app's calls and feedback, through the collector, to Tempo and files."""
-    env = {"SPANBACK_TRACES_ENDPOINT": tempo.otlp_grpc_endpoint, "SPANBACK_SAMPLE_WAIT": "1s"}
-    with Collector(env=env) as collector:
+    with Collector(env={"SPANBACK_TRACES_ENDPOINT": tempo.otlp_grpc_endpoint}) as collector:
         signals = run_app(collector, CALLS)
         wanted = {signal["span_id"] for signal in signals if signal["resolved"]}
         wanted |= {signal["feedback_id"] for signal in signals}
 
         def whole() -> list[dict[str, Any]] | None:
-            messages = written(collector)
+            messages = collector.file_lines()
             spans = [span for message in messages for span in otlp.spans(message)]
             found = {span.span_id for span in spans} | {span.attributes.get("feedback.id") for span in spans}
             return messages if wanted <= found else None
@@ -89,6 +86,38 @@ def pipeline(collector_binary: None, tempo: Tempo) -> Iterator[Pipeline]:  # noq
         messages = eventually(whole, 30)
         assert messages is not None
         yield Pipeline(collector, signals, messages)
+
+
+def send_gauges(collector: Collector, service: str, **values: int) -> None:
+    """Sends metrics as an app with a spool does; dots in names are written as underscores."""
+    now = str(time.time_ns())
+    metrics = [
+        {"name": name, "gauge": {"dataPoints": [{"asInt": str(value), "timeUnixNano": now}]}}
+        for name, value in values.items()
+    ]
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": service}}]}
+    payload = {"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"metrics": metrics}]}]}
+    url, headers = f"{collector.otlp_http_endpoint}/v1/metrics", {"Content-Type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(payload).encode(), headers), timeout=5) as done:
+        assert done.status == 200
+
+
+@pytest.fixture(scope="session")
+def scraped(
+    pytestconfig: pytest.Config, pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prometheus]:
+    """Prometheus with the shipped rules, which sees the app run once more, and its spool's metrics."""
+    _require("prometheus", pytestconfig)
+    rules = []
+    for name in ("rules.yml", "alerts.yml"):
+        rules.append(tmp_path_factory.mktemp("rules") / name)
+        rules[-1].write_text((PROMETHEUS / name).read_text().replace("interval: 1m", "interval: 1s"))
+    targets = (pipeline.collector.metrics_endpoint, pipeline.collector.own_metrics_endpoint)
+    with Prometheus(targets, rules=rules) as prometheus:
+        eventually(lambda: prometheus.query("sum(feedback_signals_total)"))
+        run_app(pipeline.collector, CALLS // 2)
+        send_gauges(pipeline.collector, "travel-assistant", feedback_spool_pending=7, feedback_spool_dead_letters=0)
+        yield prometheus
 
 
 @pytest.fixture(scope="session")
