@@ -2,13 +2,15 @@
 
     python -m tests.backends.end_to_end 10000
 
-runs an app under load, the collector, Jaeger, Tempo and Prometheus on this machine, and prints what each has in the end.
+runs an app under load, the collector, Jaeger, Tempo, Prometheus and ClickHouse's engine on this machine, and prints
+what each has in the end.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 import time
@@ -23,6 +25,8 @@ from tests.backends import otlp
 from tests.backends.loopback import get_json
 from tests.backends.prometheus import Prometheus
 from tests.backends.servers import COLLECTOR_CONFIG, Collector, Jaeger, Tempo, eventually
+from tests.deploy.clickhouse import FOLDER as CLICKHOUSE
+from tests.deploy.clickhouse import ClickHouse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -102,7 +106,7 @@ def both_backends(folder: Path) -> Path:
 
 
 class Backends:
-    """A collector that feeds Jaeger, Tempo, Prometheus and files; a context manager."""
+    """A collector that feeds Jaeger, Tempo, Prometheus and files, and these ClickHouse; a context manager."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -117,6 +121,8 @@ class Backends:
         }
         self.collector = enter(Collector(both_backends(self._folder), {**endpoints, **TAIL_SAMPLING}))
         self.prometheus = enter(Prometheus([self.collector.metrics_endpoint]))
+        self.clickhouse = enter(ClickHouse())
+        self._loaded_lines = {"feedback": 0, "logs": 0}
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -154,6 +160,18 @@ class Backends:
             if "feedback.id" in record.attributes
         ]
 
+    def in_clickhouse(self) -> list[Signal]:
+        """The signals in ClickHouse, which takes what is new in the files first, spans and log events."""
+        load = runpy.run_path(str(CLICKHOUSE / "load.py"))
+        self.clickhouse.make("otel", "tables.sql", "views.sql")
+        for kind, table, rows_of in (("feedback", "otel_traces", "trace_rows"), ("logs", "otel_logs", "log_rows")):
+            lines = self.collector.file_lines(kind)
+            rows = [row for line in lines[self._loaded_lines[kind] :] for row in load[rows_of](line)]
+            self.clickhouse.insert(table, rows, database="otel")
+            self._loaded_lines[kind] = len(lines)
+        query = "SELECT feedback_id, name, score, weight, trace_id, span_id FROM feedback FINAL"
+        return [Signal(**row) for row in self.clickhouse.rows(query, database="otel")]
+
     def in_prometheus(self) -> Sums | None:
         """What Prometheus has added up; None while it has not everything of a signal."""
         queries = (
@@ -182,6 +200,7 @@ class Backends:
             "Tempo": self.in_tempo,
             "files": self.in_files,
             "log files": self.in_log_files,
+            "ClickHouse": self.in_clickhouse,
         }
 
     def _jaeger_spans(self) -> list[dict[str, Any]]:

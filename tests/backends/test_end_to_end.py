@@ -24,6 +24,7 @@ COUNT = 1_000
 @pytest.fixture(scope="module")
 def backends(all_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backends]:
     """A collector that feeds all backends."""
+    pytest.importorskip("chdb")
     with Backends(tmp_path_factory.mktemp("backends")) as running:
         yield running
 
@@ -34,7 +35,7 @@ def given(backends: Backends) -> Given:
     return give(backends.collector, COUNT)
 
 
-@pytest.mark.parametrize("sink", ["Jaeger", "Tempo", "files", "log files"])
+@pytest.mark.parametrize("sink", ["Jaeger", "Tempo", "files", "log files", "ClickHouse"])
 def test_every_signal_is_in_every_backend(backends: Backends, given: Given, sink: str) -> None:
     """All signals are there, none twice, each with its score and weight and on the call that it was given on."""
     found = gather(backends.sinks()[sink], COUNT)
