@@ -58,7 +58,10 @@ def test_signals_are_read_back_as_rows() -> None:
         trace_id=fake_ref().trace_id,
         span_id=fake_ref().span_id,
         attributes=row.attributes,
+        time_ns=row.time_ns,
+        given_time_ns=row.time_ns,
     )
+    assert 0 <= time.time_ns() - row.time_ns < 60_000_000_000
     assert row.attributes["feedback.sentiment"] == "negative"
 
 

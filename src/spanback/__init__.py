@@ -13,6 +13,7 @@ spanback.record_feedback(response, score=1.0)          # a linked event
 from spanback import signals
 from spanback._context import context
 from spanback._instrument import instrument, status, uninstrument
+from spanback._reduce import reduce
 from spanback._spanref import SpanRef
 from spanback._version import __version__
 from spanback.errors import (
@@ -62,6 +63,7 @@ __all__ = [
     "record_feedback",
     "record_many",
     "record_preference",
+    "reduce",
     "reference",
     "retract_feedback",
     "signals",

@@ -36,6 +36,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from spanback import _settings, semconv
 from spanback._spanref import SpanRef
 from spanback._telemetry import TELEMETRY
+from spanback.reading._rows import nanoseconds
 
 __all__ = ["FeedbackRow", "InMemoryTelemetry", "LogRow", "capture", "fake_ref"]
 
@@ -60,6 +61,19 @@ class FeedbackRow:
         trace_id: Of the rated span, as an integer; None where it is not known.
         span_id: Of the rated span, as an integer; None where it is not known.
         attributes: All attributes.
+        time_ns: When it was recorded, in ns since the epoch.
+        given_time_ns: When it was given, which is when it was recorded unless `feedback.observed_at` says otherwise.
+        user_hash: `feedback.user.hash`.
+        rater_hash: `feedback.rater.hash`.
+        criterion: `feedback.criterion`.
+        scope: `feedback.target.scope`.
+        conversation_id: `gen_ai.conversation.id`.
+        choice: `feedback.target.choice`.
+        tool_call_id: `gen_ai.tool.call.id`.
+        document_id: `feedback.target.document.id`.
+        rejected_trace_ids: `feedback.rejected.trace_ids`, of a preference; empty texts where not known.
+        rejected_span_ids: `feedback.rejected.span_ids`, in the same order.
+        rejected_response_ids: `feedback.rejected.response_ids`, in the same order.
     """
 
     feedback_id: str
@@ -77,6 +91,19 @@ class FeedbackRow:
     trace_id: int | None
     span_id: int | None
     attributes: dict[str, Any]
+    time_ns: int = 0
+    given_time_ns: int = 0
+    user_hash: str | None = None
+    rater_hash: str | None = None
+    criterion: str | None = None
+    scope: str = "response"
+    conversation_id: str | None = None
+    choice: int | None = None
+    tool_call_id: str | None = None
+    document_id: str | None = None
+    rejected_trace_ids: tuple[str, ...] = ()
+    rejected_span_ids: tuple[str, ...] = ()
+    rejected_response_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +172,14 @@ class InMemoryTelemetry:
     @property
     def feedback(self) -> tuple[FeedbackRow, ...]:
         """All signals by the order of their first emission, each id once and as it was emitted last."""
-        carriers = (span.attributes or {} for span in self.spans)
-        emitted = [*(log.attributes for log in self.logs), *carriers]
-        rows = [_row(attributes) for attributes in emitted if semconv.FEEDBACK_ID in attributes]
-        return tuple({(row.action, row.feedback_id): row for row in rows}.values())
+        return tuple({(row.action, row.feedback_id): row for row in self.records}.values())
+
+    @property
+    def records(self) -> tuple[FeedbackRow, ...]:
+        """All records of signals as they were emitted, replaced and repeated ones too: those of log events first."""
+        emitted: list[tuple[Mapping[str, Any], int | None]] = [(log.attributes, log.timestamp) for log in self.logs]
+        emitted += ((span.attributes or {}, span.start_time) for span in self.spans)
+        return tuple(_row(said, time_ns or 0) for said, time_ns in emitted if semconv.FEEDBACK_ID in said)
 
     def clear(self) -> None:
         """Forgets spans and log events; metrics stay cumulative."""
@@ -243,10 +274,11 @@ class _KeptLogs(LogRecordProcessor):
         return True
 
 
-def _row(attributes: Mapping[str, Any]) -> FeedbackRow:
+def _row(attributes: Mapping[str, Any], time_ns: int) -> FeedbackRow:
     trace_id = cast("str | None", attributes.get(semconv.FEEDBACK_TARGET_TRACE_ID))
     span_id = cast("str | None", attributes.get(semconv.FEEDBACK_TARGET_SPAN_ID))
     improvement = attributes.get(semconv.FEEDBACK_IMPROVEMENT)
+    observed_at = attributes.get(semconv.FEEDBACK_OBSERVED_AT)
     prefix = semconv.FEEDBACK_METADATA
     return FeedbackRow(
         feedback_id=attributes[semconv.FEEDBACK_ID],
@@ -264,4 +296,17 @@ def _row(attributes: Mapping[str, Any]) -> FeedbackRow:
         trace_id=None if trace_id is None else int(trace_id, 16),
         span_id=None if span_id is None else int(span_id, 16),
         attributes=dict(attributes),
+        time_ns=time_ns,
+        given_time_ns=time_ns if observed_at is None else nanoseconds(observed_at) or time_ns,
+        user_hash=attributes.get(semconv.FEEDBACK_USER_HASH),
+        rater_hash=attributes.get(semconv.FEEDBACK_RATER_HASH),
+        criterion=attributes.get(semconv.FEEDBACK_CRITERION),
+        scope=attributes[semconv.FEEDBACK_TARGET_SCOPE],
+        conversation_id=attributes.get(semconv.GEN_AI_CONVERSATION_ID),
+        choice=attributes.get(semconv.FEEDBACK_TARGET_CHOICE),
+        tool_call_id=attributes.get(semconv.GEN_AI_TOOL_CALL_ID),
+        document_id=attributes.get(semconv.FEEDBACK_TARGET_DOCUMENT_ID),
+        rejected_trace_ids=tuple(attributes.get(semconv.FEEDBACK_REJECTED_TRACE_IDS, ())),
+        rejected_span_ids=tuple(attributes.get(semconv.FEEDBACK_REJECTED_SPAN_IDS, ())),
+        rejected_response_ids=tuple(attributes.get(semconv.FEEDBACK_REJECTED_RESPONSE_IDS, ())),
     )
