@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Literal, cast, get_args
 
@@ -254,6 +254,47 @@ def name_service(name: str) -> None:
     """
     if "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         os.environ.setdefault("OTEL_SERVICE_NAME", name)
+
+
+class _Asked(Mapping[str, str]):
+    """An empty environment that keeps the names that it is asked for."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.names.add(name)
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def variables_read() -> frozenset[str]:
+    """The names of all environment variables that `from_environment` reads."""
+    asked = _Asked()
+    from_environment(asked)
+    return frozenset(asked.names)
+
+
+def variables_set() -> dict[str, str]:
+    """The variables of this process that are OpenTelemetry's or ours, by name. Their values may hold secrets."""
+    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(("OTEL_", "SPANBACK_"))}
+
+
+def send_to(endpoint: str) -> None:
+    """Names one OTLP endpoint for all signals in this process, in place of those that its environment names."""
+    for name in ("TRACES_", "LOGS_", "METRICS_"):
+        os.environ.pop(f"OTEL_EXPORTER_OTLP_{name}ENDPOINT", None)
+    os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint
+
+
+def give_up_after(timeout_s: int) -> None:
+    """Has exports of this process wait no longer than this for an answer, unless its environment says otherwise."""
+    os.environ.setdefault("OTEL_EXPORTER_OTLP_TIMEOUT", str(timeout_s))
 
 
 def keep_clients_offline() -> None:

@@ -16,6 +16,7 @@ _EPILOG: Final = """
 examples:
   spanback demo                              calls, spans and feedback on this machine, without a key
   spanback show telemetry/ --negative        what users did not like
+  spanback doctor                            is the collector reachable, and does it take everything
   spanback status                            which functions of which clients are instrumented here
 
 `spanback <command> --help` says more about a command.
@@ -43,6 +44,7 @@ COMMANDS: Final = {
     "demo": _Command(
         "spanback.cli._demo", "drive the real openai client against a scripted model, and show what comes of it"
     ),
+    "doctor": _Command("spanback.cli._doctor", "check the way from this environment to the backend"),
     "keys": _Command("spanback.cli._keys", "make a key for feedback tokens"),
     "open": _Command("spanback.cli._open", "open a signal and the response that it is about in Jaeger or Grafana"),
     "show": _Command("spanback.cli._show", "print rated calls with their feedback"),

@@ -68,6 +68,21 @@ class Guard:
         return getattr(self._exporter, name)
 
     @property
+    def trouble(self) -> str | None:
+        """What went wrong at the last export; None when nothing did."""
+        return self._trouble
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the address does not take this signal."""
+        return self._refusal_said
+
+    @property
+    def advice(self) -> str:
+        """What the user can do when the address does not answer."""
+        return self._address.advice
+
+    @property
     def url(self) -> str:
         """The address that it exports to, without the path."""
         return self._address.url

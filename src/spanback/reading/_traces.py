@@ -11,7 +11,7 @@ from typing import Final
 
 from spanback import semconv
 from spanback.reading._http import Server
-from spanback.reading._otlp import Record, has, spans
+from spanback.reading._otlp import Record, has, ids_of, spans
 from spanback.reading._reader import NO_OTLP, Progress, Reader, call_of
 from spanback.reading._rows import Call, Feedback
 
@@ -75,6 +75,12 @@ class TraceStore(Reader):
     @abstractmethod
     def trace(self, trace_id: str) -> Record | None:
         """A trace as OTLP-JSON; None where there is none. Raises SourceError."""
+
+    def span_ids(self, trace_id: str) -> set[tuple[str, str]]:
+        """The trace and span ids of the spans that are there of a trace. Raises SourceError."""
+        batch = self.trace(trace_id) or {}
+        ids = (ids_of(span) for _, span in self._spans(self.trace_address(trace_id), batch))
+        return {(trace, span) for trace, span in ids if trace and span}
 
     @abstractmethod
     def trace_address(self, trace_id: str) -> str:
