@@ -108,7 +108,7 @@ class HttpPost:
         )
         if self._compress is not None:
             self._session.headers["Content-Encoding"] = way.compression
-        self._session.verify = way.certificate or True
+        self._verify = way.certificate or True
         if way.client_certificate:
             self._session.cert = (way.client_certificate, way.client_key) if way.client_key else way.client_certificate
 
@@ -116,7 +116,10 @@ class HttpPost:
         """As `Post.send`."""
         body = request if self._compress is None else self._compress(request)
         try:
-            response = self._session.post(self._url, data=body, timeout=self._timeout_s, allow_redirects=False)
+            # Said with each request: a certificate of the session gives way to the variable REQUESTS_CA_BUNDLE.
+            response = self._session.post(
+                self._url, data=body, timeout=self._timeout_s, allow_redirects=False, verify=self._verify
+            )
         except self._errors as error:
             # A wrong address is a ValueError too.
             verdict: Verdict = "misconfigured" if isinstance(error, ValueError) else "busy"
