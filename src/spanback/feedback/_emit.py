@@ -85,6 +85,8 @@ def emit(emission: Emission, settings: Settings) -> Receipt:
     Raises:
         SpoolUnavailable: There is a spool, it does not take the record, and the app wants to be told.
     """
+    if TELEMETRY.spool is None:
+        return _noted(_emitted(emission, settings, None))
     return emit_all((emission,), settings)[0]
 
 
@@ -98,7 +100,8 @@ def emit_all(emissions: Sequence[Emission], settings: Settings) -> list[Receipt]
     unsent = [held.unsent(one.receipt.feedback_id) for one, held in zip(made, holds, strict=True)]
     reason = None
     try:
-        spool.put([one for one in unsent if one is not None])
+        if any(unsent):
+            spool.put([one for one in unsent if one is not None])
     except SpoolUnavailable as error:
         if not spool.falls_back:
             raise

@@ -13,14 +13,12 @@ from spanback._settings import Settings
 from spanback._telemetry import TELEMETRY
 from spanback.errors import InvalidBatch, InvalidFeedback
 from spanback.feedback import _rules
-from spanback.feedback._attributes import Relation
-from spanback.feedback._model import Feedback, checked
+from spanback.feedback._model import checked
 from spanback.feedback._problems import problems_of, refusal_of
 from spanback.feedback._progress import progress_for
 from spanback.feedback._receipt import Receipt
-from spanback.feedback._record import record, record_feedback, resolved
-from spanback.feedback._rules import Placement, checked_placement
-from spanback.feedback._target import Target
+from spanback.feedback._record import Checked, record, record_all, record_feedback, resolved
+from spanback.feedback._rules import checked_placement
 
 PACE: Final = 128
 """So many signals are handed over before the providers are asked to send them. The SDK's queues hold 2,048 records and
@@ -28,8 +26,6 @@ drop what does not fit, in silence; spans of the app share them."""
 
 _PARAMETERS: Final = frozenset(inspect.signature(record_feedback).parameters)
 _SIGNAL_FIELDS: Final = _PARAMETERS & frozenset(inspect.signature(checked).parameters)
-
-Checked = tuple[Feedback, tuple[tuple[Target, Relation], ...], Placement]
 
 
 def record_many(
@@ -49,6 +45,8 @@ def record_many(
     runs. A backend that does not answer is waited for once; then what does not fit into the queues is lost, as are
     single signals then.
 
+    With a spool the batch is one commit, all of it or nothing, and nothing is waited for but the disk.
+
     Args:
         items: For each signal the arguments of `record_feedback` by name.
         progress: Called as `progress(done, total)` every 128 signals and at the end; what it raises is ignored. True
@@ -59,6 +57,7 @@ def record_many(
 
     Raises:
         InvalidBatch: Items break rules; it lists all that is wrong in all of them. Nothing is emitted then.
+        SpoolUnavailable: There is a spool that does not take them; nothing is emitted.
         InvalidFeedback: `items` is no iterable of items, or `progress` none of its kinds.
     """
     settings = _settings.current()
@@ -69,6 +68,10 @@ def record_many(
     total = len(batch)
     paced = total > PACE
     with progress_for(progress, total) as tell:
+        if TELEMETRY.spool is not None:  # one commit for all; the spool's own limits are no queue's
+            receipts = record_all(batch, settings)
+            tell(total)
+            return receipts
         for number, (feedback, targets, placement) in enumerate(batch, 1):
             receipts.append(record(feedback, targets, placement, settings))
             if number % PACE == 0 or number == total:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -25,6 +25,8 @@ from spanback.feedback._target import KIND_RULE, NOTHING_RULE, Target, resolve
 
 NOWHERE: Final = Target(None, None, "span")
 """What a signal is about where that is not known at all."""
+
+Checked = tuple[Feedback, tuple[tuple[Target, Relation], ...], Placement]
 
 
 def record_feedback(
@@ -87,8 +89,9 @@ def record_feedback(
         What really happened: `receipt.status` and `receipt.reason`.
 
     Raises:
-        InvalidFeedback: An argument breaks its rule; it names field, value and rule. Nothing is emitted then. Nothing
-            else is ever raised.
+        InvalidFeedback: An argument breaks its rule; it names field, value and rule. Nothing is emitted then.
+        SpoolUnavailable: The app has asked for a spool, it cannot take the signal, and SPANBACK_SPOOL_FULL is `raise`.
+            Nothing else is ever raised.
     """
     settings = _settings.current()
     feedback = checked(
@@ -145,8 +148,26 @@ def record(
         settings: Those in force.
 
     Returns:
-        What really happened. Never raises.
+        What really happened.
+
+    Raises:
+        SpoolUnavailable: There is a spool, it does not take the signal, and the app wants to be told.
     """
+    prepared = _prepared(feedback, targets, placement, settings)
+    return prepared if isinstance(prepared, Receipt) else _told(_emit.emit(prepared[0], settings), prepared[1])
+
+
+def record_all(batch: Iterable[Checked], settings: Settings) -> list[Receipt]:
+    """Does the same with many checked signals; with a spool they are committed together, all or none."""
+    prepared = [_prepared(*one, settings) for one in batch]
+    receipts = iter(_emit.emit_all([one[0] for one in prepared if not isinstance(one, Receipt)], settings))
+    return [one if isinstance(one, Receipt) else _told(next(receipts), one[1]) for one in prepared]
+
+
+def _prepared(
+    feedback: Feedback, targets: tuple[tuple[Target, Relation], ...], placement: Placement, settings: Settings
+) -> Receipt | tuple[Emission, Sequence[str]]:
+    """What is to be emitted, and the fields that could not be redacted; a receipt where nothing may be."""
     key = settings.user_hash_key
     feedback_id = feedback.feedback_id or vote_id(targets, feedback, key) or new_id(time.time_ns())
     if settings.consent is not None and not is_consented(settings.consent, feedback.user_id, targets[0][0].ref):
@@ -154,11 +175,14 @@ def record(
     kept, omitted, failed = kept_of(feedback, settings)
     user = None if feedback.user_id is None else hashed(feedback.user_id, key)
     rater = None if feedback.rater_id is None else hashed(feedback.rater_id, key)
-    receipt = _emit.emit(Emission(kept, targets, feedback_id, "set", user, rater, omitted, placement), settings)
-    if failed:
-        reason = f"{receipt.reason}; without {', '.join(failed)}: redact() raised or gave what breaks the field's rule"
-        return replace(receipt, reason=reason)
-    return receipt
+    return Emission(kept, targets, feedback_id, "set", user, rater, omitted, placement), failed
+
+
+def _told(receipt: Receipt, failed: Sequence[str]) -> Receipt:
+    if not failed:
+        return receipt
+    reason = f"{receipt.reason}; without {', '.join(failed)}: redact() raised or gave what breaks the field's rule"
+    return replace(receipt, reason=reason)
 
 
 def hashed(person_id: str | None, key: bytes | None) -> str | None:
