@@ -1,8 +1,9 @@
 """Feedback on responses, weeks later if need be, as OpenTelemetry."""
 
 from spanback.feedback._declared import DECLARED, Declaration, declare
+from spanback.feedback._distance import normalised_distance
 from spanback.feedback._many import record_many
-from spanback.feedback._preference import record_preference
+from spanback.feedback._preference import record_preference, sides
 from spanback.feedback._presets import PRESETS
 from spanback.feedback._receipt import Receipt
 from spanback.feedback._record import record_feedback
@@ -17,9 +18,11 @@ __all__ = [
     "Receipt",
     "Signal",
     "declare",
+    "normalised_distance",
     "record_feedback",
     "record_many",
     "record_preference",
     "reference",
     "retract_feedback",
+    "sides",
 ]

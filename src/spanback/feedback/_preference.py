@@ -91,18 +91,26 @@ def record_preference(
     return record(feedback, sides(chosen, rejected), where, settings)
 
 
-def sides(chosen: object, rejected: object) -> tuple[tuple[Target, Relation], ...]:
+def sides(
+    chosen: object, rejected: object, chosen_field: str = "chosen", rejected_field: str = "rejected"
+) -> tuple[tuple[Target, Relation], ...]:
     """The responses of a preference, the chosen one first.
+
+    Args:
+        chosen: The better one.
+        rejected: The other one, or a list of them.
+        chosen_field: What errors call the first.
+        rejected_field: What errors call the second.
 
     Raises:
         InvalidFeedback: One of them is none that can be rated, or is named twice.
     """
     several = list(cast("list[object] | tuple[object, ...]", rejected)) if isinstance(rejected, (list, tuple)) else None
     if several is not None and not 1 <= len(several) <= _rules.REJECTED_LIMIT:
-        raise InvalidFeedback("rejected", rejected, _rules.REJECTED_RULE)
-    found: list[tuple[Target, Relation]] = [(_side(chosen, "chosen"), "chosen")]
+        raise InvalidFeedback(rejected_field, rejected, _rules.REJECTED_RULE)
+    found: list[tuple[Target, Relation]] = [(_side(chosen, chosen_field), "chosen")]
     for number, one in enumerate([rejected] if several is None else several):
-        field = "rejected" if several is None else f"rejected[{number}]"
+        field = rejected_field if several is None else f"{rejected_field}[{number}]"
         target = _side(one, field)
         if any(_is_same(target, other) for other, _ in found):
             raise InvalidFeedback(field, one, _rules.SIDES_RULE)
