@@ -44,8 +44,8 @@ _HANDLE_LENGTH: Final = 13
 
 _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
 _SAMPLED: Final = 0x01
-_PACKED: Final = struct.Struct(">16s8s?Q")
-"""Trace id, span id, sampled, start time in ns (0 where it is not known): which span, in 44 characters of a token."""
+_PACKED: Final = struct.Struct(">16s8s?Q8s")
+"""Trace id, span id, sampled, start time in ns, root span id; 0 for what is not known. 55 characters of a token."""
 _CLAIM_NAMES: Final = {
     "r": "response_id",
     "p": "provider_name",
@@ -176,15 +176,13 @@ class SpanRef:
             MissingTokenKey: There is no key to sign with.
             InvalidSetting: An argument breaks its rule.
         """
-        packed = _PACKED.pack(
-            self.trace_id.to_bytes(16, "big"), self.span_id.to_bytes(8, "big"), self.sampled, self.start_time_ns or 0
-        )
+        trace_id, span_id = self.trace_id.to_bytes(16, "big"), self.span_id.to_bytes(8, "big")
+        root_span_id = (self.root_span_id or 0).to_bytes(8, "big")
+        packed = _PACKED.pack(trace_id, span_id, self.sampled, self.start_time_ns or 0, root_span_id)
         core: Rated = {"t": encoded(packed).decode()}
         known: Rated = {name: value for name, value in zip(_CLAIM_NAMES, _CLAIM_VALUES(self), strict=True) if value}
         if self.tags:
             known["g"] = list(self.tags)
-        if self.root_span_id is not None:
-            core["o"] = f"{self.root_span_id:016x}"
         terms = Terms(user_id, signals, expires_in_s, max_uses, audience, keys)
         return _tokens.issue(core | known, core, terms)
 
@@ -197,15 +195,15 @@ class SpanRef:
         """
         packed = rated.get("t")
         known: dict[str, Any] = {field: rated.get(name) for name, field in _CLAIM_NAMES.items()}
-        root, tags = rated.get("o"), rated.get("g", [])
-        texts = (*known.values(), root, *(cast("list[object]", tags) if isinstance(tags, list) else [0]))
+        tags = rated.get("g", [])
+        texts = (*known.values(), *(cast("list[object]", tags) if isinstance(tags, list) else [0]))
         if not isinstance(packed, str) or not all(isinstance(value, (str, type(None))) for value in texts):
             raise TokenInvalid(_NO_SPAN)
         try:
-            trace_id, span_id, sampled, start_time_ns = _PACKED.unpack(decoded(packed.encode()))
-            known["root_span_id"] = None if root is None else int(root, 16)
+            trace_id, span_id, sampled, start_time_ns, root = _PACKED.unpack(decoded(packed.encode()))
         except (ValueError, struct.error):
             raise TokenInvalid(_NO_SPAN) from None
+        known["root_span_id"] = int.from_bytes(root, "big") or None
         ids = int.from_bytes(trace_id, "big"), int.from_bytes(span_id, "big")
         return cls(*ids, sampled, start_time_ns or None, tags=tuple(tags), **known)
 

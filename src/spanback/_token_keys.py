@@ -36,7 +36,7 @@ NO_KEYS: Final = (
 NO_SIGNING_KEY: Final = f"no key in {TOKEN_KEYS} signs, they only verify: `spanback keys new` makes one that does"
 
 _KEY_BYTES: Final = 32
-_ID_BYTES: Final = 6
+_ID_BYTES: Final = 4
 
 
 class TokenKey:

@@ -134,7 +134,7 @@ def issue(rated: Rated, core: Rated, terms: Terms) -> str:
         if max_uses.__class__ is not int or not 0 < max_uses <= _USES_LIMIT:
             raise InvalidSetting("max_uses", max_uses, MAX_USES_RULE)
         claims["k"] = max_uses
-        claims["jti"] = encoded(secrets.token_bytes(9)).decode()
+        claims["jti"] = encoded(secrets.token_bytes(8)).decode()
     token = _signed(key, rated | claims)
     return token if len(token) <= TOKEN_LIMIT_CHARACTERS else _signed(key, core | claims)
 

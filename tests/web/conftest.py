@@ -27,6 +27,7 @@ REF = SpanRef(
     prompt_name="museum-guide",
     prompt_version="12",
     conversation_id="conv_0123456789abcdef",
+    root_span_id=0x00F067AA0BA902B7,
 )
 OTHER_REF = replace(REF, span_id=0xC, response_id="chatcmpl-other")
 

@@ -180,7 +180,7 @@ class Endpoint:
             self._count(one.authority)
         for one in ready:
             self._signals.count_use(one.authority)
-        return [self._signals.record(one) for one in ready]
+        return self._signals.record(ready)
 
     def _prepared(self, signal: object, authority: Authority | None, head: Head) -> Ready | InvalidFeedback:
         try:

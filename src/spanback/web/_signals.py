@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
-from spanback import _tokens
+from spanback import _settings, _tokens
 from spanback._never_raise import never_raise
-from spanback.errors import InvalidFeedback
-from spanback.feedback import Receipt, record_feedback, record_preference, retract_feedback
+from spanback.errors import InvalidFeedback, SpoolUnavailable
+from spanback.feedback import Receipt, record_feedback, record_many, record_preference, retract_feedback
 from spanback.feedback._ids import new_id
 from spanback.feedback._model import USUAL, checked
 from spanback.feedback._preference import PREFERENCE, sides
@@ -99,7 +99,7 @@ class Signals:
         usual = PREFERENCE if rejected else USUAL
         if authority.claims is not None:
             self._limit(authority, arguments, usual.name, given)
-        feedback = checked(usual, **arguments, **({"is_bare": True} if rejected else {}))
+        feedback = checked(usual, **arguments, is_bare=bool(rejected), is_strict=_settings.current().strict)
         if authority.ref is not None:
             own_id = feedback.feedback_id
             if own_id is None and (feedback.user_id is not None or feedback.type == "implicit"):
@@ -123,17 +123,18 @@ class Signals:
         if count > claims.max_uses:
             raise not_allowed("token", f"must not be used more than {claims.max_uses} times")
 
-    def record(self, ready: Ready) -> Answer:
-        """Records a signal that was checked.
+    def record(self, batch: Sequence[Ready]) -> list[Answer]:
+        """Records signals that were checked.
 
         Raises:
-            Problem: It could not be kept.
+            Problem: They could not be kept.
         """
-        if ready.rejected:
-            receipt = record_preference(ready.target, ready.rejected, **ready.arguments)
-        else:
-            receipt = record_feedback(ready.target, **ready.arguments)
-        return _answer(receipt)
+        try:
+            if len(batch) == 1 or any(ready.rejected for ready in batch):
+                return [_answer(_recorded(ready)) for ready in batch]
+            return list(map(_answer, record_many([{"target": ready.target, **ready.arguments} for ready in batch])))
+        except SpoolUnavailable:
+            raise unavailable("the signal cannot be committed now") from None
 
     def retract(self, feedback_id: str, authority: Authority, given: Any, query: Mapping[str, Sequence[str]]) -> Answer:
         """Withdraws a signal.
@@ -157,7 +158,10 @@ class Signals:
         if authority.claims is not None and authority.claims.bound is not None and self._user_of is not None:
             self._check_user(authority, user)
         sealed = authority.seal(checked_feedback_id(feedback_id))
-        return _answer(retract_feedback(sealed, target, name=name, user_id=user))
+        try:
+            return _answer(retract_feedback(sealed, target, name=name, user_id=user))
+        except SpoolUnavailable:
+            raise unavailable("the withdrawal cannot be committed now") from None
 
     def _limit(self, authority: Authority, arguments: dict[str, Any], usual_name: str, given: Any) -> None:
         """What a token limits: who gives which signal."""
@@ -200,6 +204,12 @@ class Signals:
         if not 0 < len(tokens) <= _REJECTED_LIMIT or not all(isinstance(token, str) for token in tokens):
             raise InvalidFeedback("rejected", None, REJECTED_RULE)
         return [self._of_token(token).ref for token in tokens]
+
+
+def _recorded(ready: Ready) -> Receipt:
+    if ready.rejected:
+        return record_preference(ready.target, ready.rejected, **ready.arguments)
+    return record_feedback(ready.target, **ready.arguments)
 
 
 def _check_preference(chosen: object, rejected: list[object], arguments: Mapping[str, Any]) -> None:

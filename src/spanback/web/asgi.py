@@ -60,7 +60,7 @@ class FeedbackApp:
         return head.method == "DELETE" or (self._endpoint.waits and head.method == "POST")
 
     async def _finish(self, pending: Pending, body: bytes) -> Response:
-        if self._is_slow or self._endpoint.waits or getattr(TELEMETRY, "spool", None) is not None:
+        if self._is_slow or self._endpoint.waits or TELEMETRY.spool is not None:
             response, took_s = await self._run(self._timed, pending, body)
         else:
             response, took_s = self._timed(pending, body)
