@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.backends.builds import BackendUnavailableError
 from tests.backends.loopback import get_json
-from tests.backends.servers import Server
+from tests.backends.servers import Server, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,6 +102,15 @@ class Prometheus(Server):
         if data["resultType"] == "scalar":
             return [Sample({}, float(data["result"][1]))]
         return [Sample(_labels(one["metric"]), float(one["value"][1])) for one in data["result"]]
+
+    def value(self, promql: str) -> float | None:
+        """The value of a query that gives one; None while it gives none."""
+        found = self.query(promql)
+        return found[0].value if found else None
+
+    def reach(self, promql: str, expected: float) -> None:
+        """Waits until a query gives a value, to nine digits."""
+        eventually(lambda: (found := self.value(promql)) is not None and abs(found - expected) < 1e-9)
 
     def query_range(self, promql: str, *, last_s: float = 300.0, step_s: float = 1.0) -> list[Range]:
         """The series of a range query over the last seconds."""

@@ -50,17 +50,6 @@ def spelt(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return path
 
 
-def value(prometheus: Prometheus, promql: str) -> float | None:
-    """The value of a query that gives one; None while it gives none."""
-    found = prometheus.query(promql)
-    return found[0].value if found else None
-
-
-def reach(prometheus: Prometheus, promql: str, expected: float) -> None:
-    """Waits until a query gives a value."""
-    eventually(lambda: value(prometheus, promql) == pytest.approx(expected, abs=1e-9))
-
-
 def test_both_spellings_are_valid(collector_binary: None, spelt: Path) -> None:
     """The collector accepts the file in the older and in the newer names of its components."""
     done = validate_collector_config(spelt)
@@ -84,17 +73,17 @@ def test_feedback_becomes_metrics(
                 spanback.record_feedback(fake_ref(), score=score, weight=weight)
             spanback.record_feedback(fake_ref(), label="too long")
 
-    reach(prometheus, "sum(feedback_signals_total)", 1_002)
+    prometheus.reach("sum(feedback_signals_total)", 1_002)
     assert prometheus.query('feedback_signals_total{feedback_sentiment="none"}')[0].value == 2
     (count,) = eventually(lambda: prometheus.query("feedback_score_count"))
     assert {name: count.labels.get(name) for name in LABELS} == LABELS
     assert (count.labels["job"], count.value) == ("counted", 1_000)
-    reach(prometheus, "sum(feedback_score_sum)", 2 * sum(scores))
-    reach(prometheus, 'sum(feedback_score_bucket{le="-0.75"})', 2 * sum(score <= -0.75 for score in scores))
-    reach(prometheus, "sum(feedback_weight_sum)", 2 * sum(weights))
+    prometheus.reach("sum(feedback_score_sum)", 2 * sum(scores))
+    prometheus.reach('sum(feedback_score_bucket{le="-0.75"})', 2 * sum(score <= -0.75 for score in scores))
+    prometheus.reach("sum(feedback_weight_sum)", 2 * sum(weights))
     weighted = sum(score * weight for score, weight in zip(scores, weights, strict=True))
     mean = "2 * sum(feedback_weighted_score_normalized_sum) / sum(feedback_weight_sum) - 1"
-    reach(prometheus, mean, weighted / sum(weights))
+    prometheus.reach(mean, weighted / sum(weights))
 
 
 def test_withdrawn_feedback_is_not_counted_again(
@@ -109,7 +98,7 @@ def test_withdrawn_feedback_is_not_counted_again(
         spanback.retract_feedback(given.feedback_id, ref)
     found = eventually(lambda: jaeger.search("withdrawn", tags={"feedback.action": "retract"}))
     assert {span.attributes["feedback.id"] for span in found} == {given.feedback_id}
-    reach(prometheus, "sum(feedback_signals_total)", 1)
+    prometheus.reach("sum(feedback_signals_total)", 1)
 
 
 def test_series_are_capped(
@@ -125,9 +114,9 @@ def test_series_are_capped(
             ref = fake_ref(prompt_name="travel", prompt_version=str(version))
             spanback.record_feedback(ref, signals.THUMBS_UP)
     lost = 'sum({__name__=~"otelcol_deltatocumulative_datapoints.*", error="limit"})'
-    eventually(lambda: (value(prometheus, lost) or 0) >= 4 * 40 - 12)
+    eventually(lambda: (prometheus.value(lost) or 0) >= 4 * 40 - 12)
     for metric in ("signals_total", "score_count", "weight_count", "weighted_score_normalized_count"):
-        assert (value(prometheus, f"count(feedback_{metric})") or 0) <= 12
+        assert (prometheus.value(f"count(feedback_{metric})") or 0) <= 12
 
 
 @pytest.mark.parametrize("redact", ["true", "false"])
@@ -200,9 +189,9 @@ def test_exemplars_lead_to_the_rated_span(
         (signal.target_trace_id, signal.target_span_id) for signal in told
     }
     assert exemplars(collector, "feedback.score.normalized")
-    reach(prometheus, "sum(feedback_count_total)", 3)
-    reach(prometheus, "sum(feedback_score_normalized_sum)", 1.0 + 0.0 + 0.25)
-    reach(prometheus, "sum(gen_ai_client_inference_duration_seconds_count)", 2)
+    prometheus.reach("sum(feedback_count_total)", 3)
+    prometheus.reach("sum(feedback_score_normalized_sum)", 1.0 + 0.0 + 0.25)
+    prometheus.reach("sum(gen_ai_client_inference_duration_seconds_count)", 2)
     for metric in ("feedback_count_total", "feedback_score_normalized_bucket"):
         found = eventually(lambda metric=metric: prometheus.exemplars(metric))
         assert {one["labels"]["span_id"] for one in found} <= {signal.target_span_id for signal in told}

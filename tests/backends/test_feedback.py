@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.backends import otlp
 from tests.backends.giving import Told, arrived, run_app
 from tests.backends.servers import Collector, Jaeger, Tempo, eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 pytestmark = pytest.mark.backends
 
@@ -123,15 +119,6 @@ class TestJaeger:
         }
         assert jaeger.warnings(told.trace_id) == {}
 
-    def test_tags_of_the_readme_find_something(self, in_jaeger: list[Told], jaeger: Jaeger) -> None:
-        """Every tag search in the README's table finds spans."""
-        rows = re.findall(r"^\| `((?:[a-z_.]+=[^ `]+(?: <[^>]+>| id>)? ?)+)` \| ", README, re.MULTILINE)
-        assert len(rows) == 4
-        for row in rows:
-            filled = row.replace("<span id>", in_jaeger[0].target_span_id)
-            tags = dict(pair.split("=") for pair in filled.split())
-            assert eventually(lambda tags=tags: jaeger.search("rated-jaeger", tags=tags)), row
-
 
 class TestTempo:
     """What the README says of Tempo."""
@@ -173,16 +160,6 @@ class TestTempo:
             return found if len(found) == 2 else {}
 
         assert eventually(means) == {"gpt-4.1": 1.0, "gpt-4o-mini": -0.75}
-
-    def test_queries_of_the_readme_find_something(self, in_tempo: list[Told], tempo: Tempo) -> None:
-        """Every TraceQL query in the README gives results."""
-        queries = re.findall(r"^```traceql\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-        assert len(queries) == 5
-        for query in queries:
-            filled = query.strip().replace("<span id>", linkable(in_tempo))
-            is_metrics = "_over_time" in filled
-            ask: Callable[[str], list[Any]] = tempo.query_range if is_metrics else tempo.search
-            assert eventually(lambda ask=ask, filled=filled: ask(filled)), query
 
 
 def test_collector_file_carries_both_forms_with_one_id(in_jaeger: list[Told], collector: Collector) -> None:
