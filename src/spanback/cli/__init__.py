@@ -48,6 +48,7 @@ COMMANDS: Final = {
     "keys": _Command("spanback.cli._keys", "make a key for feedback tokens"),
     "open": _Command("spanback.cli._open", "open a signal and the response that it is about in Jaeger or Grafana"),
     "show": _Command("spanback.cli._show", "print rated calls with their feedback"),
+    "signals": _Command("spanback.cli._signals", "list declared signals and presets"),
     "status": _Command("spanback.cli._status", "say what is instrumented in this environment"),
 }
 
