@@ -144,7 +144,7 @@ def _of_carrier(span: Any, attributes: Mapping[str, Any]) -> Iterator[str]:
         yield from _of_attributes(said, _LINK)
         relations.append(said.get("feedback.relation"))
     is_resolved, rejected = attributes.get("feedback.target.resolved"), attributes.get("feedback.rejected.span_ids")
-    expected = ["rates" if rejected is None else "chosen"] * bool(is_resolved)
+    expected = ["rates" if rejected is None else "chosen"] * _has_span(attributes)
     expected += ["rejected"] * sum(map(bool, rejected or ()))
     if relations != expected:
         yield f"links {relations} with feedback.target.resolved {is_resolved}"
@@ -153,6 +153,12 @@ def _of_carrier(span: Any, attributes: Mapping[str, Any]) -> Iterator[str]:
         ids = f"{rated.trace_id:032x}", f"{rated.span_id:016x}"
         if ids != (attributes.get("feedback.target.trace_id"), attributes.get("feedback.target.span_id")):
             yield f"links to {ids} and not to its target"
+
+
+def _has_span(attributes: Mapping[str, Any]) -> bool:
+    """Whether a signal is on a span; a conversation has none."""
+    is_conversation = attributes.get("feedback.target.scope") == "conversation"
+    return bool(attributes.get("feedback.target.resolved")) and not is_conversation
 
 
 def _of_log(record: Any) -> Iterator[str]:
@@ -170,7 +176,7 @@ def _of_log(record: Any) -> Iterator[str]:
         yield "a body that is no text"
     attributes = record.attributes or {}
     is_signal = entry.get("span") == "feedback"
-    if not record.span_id and (not is_signal or attributes.get("feedback.target.resolved")):
+    if not record.span_id and (not is_signal or _has_span(attributes)):
         yield "no span that it belongs to"
     if is_signal:
         rule = rule.joined(_CARRIER)

@@ -54,6 +54,8 @@ def instrument(
     redact: Redact | None = None,
     consent: Consent | None = None,
     strict: bool | None = None,
+    self_rating: bool | None = None,
+    abandoned_streams: bool | None = None,
     durable: str | PathLike[str] | None = None,
     set_up: bool = True,
 ) -> None:
@@ -87,6 +89,9 @@ def instrument(
         consent: Called as `consent(user_id, target)` for each signal, with the raw user id and the SpanRef, either of
             which may be None. Only where it returns True is anything recorded. It runs inside the call.
         strict: True refuses feedback by a name that is neither declared nor one of the presets'.
+        self_rating: True allows a signal of `source="user"` from inside of the very model call or agent that it rates,
+            which is refused otherwise.
+        abandoned_streams: True records the signal `abandoned` on a stream that the app leaves before its end.
         durable: A file, the spool: each signal of feedback is committed there before `record_feedback` returns, and
             stays until OTLP's backend, as the OTEL_* variables name it, has accepted it. Processes may share it. With
             it `record_feedback` waits for the disk, and raises SpoolUnavailable where it cannot write, unless
@@ -106,6 +111,8 @@ def instrument(
         "redact": redact,
         "consent": consent,
         "strict": strict,
+        "self_rating": self_rating,
+        "abandoned_streams": abandoned_streams,
     }
     feedback = {name: (_given.feedback or {}).get(name) if new is None else new for name, new in feedback.items()}
     settings = _settings.with_feedback(settings, feedback)

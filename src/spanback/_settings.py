@@ -84,6 +84,12 @@ class Settings:
         token_audience: Whom feedback tokens are for: one of another audience is refused.
         redact: Gets a field's name (`comment`, `improvement`, `metadata`) and its value, and gives what is kept of it.
         consent: Gets a user id and the rated span, either of which may be None, and says whether feedback is recorded.
+        self_rating: Whether a user's signal may come from inside of the span that it rates.
+        abandoned_streams: Whether a stream that the app leaves early records a signal.
+        self_rating: Whether a user's signal may come from inside of the very span that it rates.
+        abandoned_streams: Whether a stream that the app leaves before its end records a signal.
+        index: Where the shared index is, `sqlite:///path` or `redis://...`, or None.
+        index_ttl_s: For how long the shared index knows a response.
         strict: Whether names of feedback must be declared.
         sdk_disabled: The value of OTEL_SDK_DISABLED.
         sampler: The value of OTEL_TRACES_SAMPLER, or None.
@@ -115,6 +121,10 @@ class Settings:
     redact: Redact | None = None
     consent: Consent | None = None
     strict: bool = False
+    self_rating: bool = False
+    abandoned_streams: bool = False
+    index: str | None = None
+    index_ttl_s: float = 604_800.0
     sdk_disabled: bool = False
     sampler: str | None = None
     sampler_arg: str | None = None
@@ -162,6 +172,10 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         emit_event=_flag(env.get(EMIT_EVENT), content in EVENT_MODES),
         chunk_metrics=_flag(env.get("SPANBACK_CHUNK_METRICS"), default=False),
         user_hash_key=key.encode("utf-8", "surrogateescape") or None,
+        self_rating=_flag(env.get("SPANBACK_SELF_RATING"), default=False),
+        abandoned_streams=_flag(env.get("SPANBACK_ABANDONED_STREAMS"), default=False),
+        index=env.get("SPANBACK_INDEX", "").strip() or None,
+        index_ttl_s=_number(env.get("SPANBACK_INDEX_TTL_S"), 604_800.0),
         token_keys=_names(env.get(TOKEN_KEYS, "")),
         token_audience=env.get("SPANBACK_TOKEN_AUDIENCE", "").strip() or "spanback",
         sdk_disabled=_flag(env.get("OTEL_SDK_DISABLED"), default=False),
@@ -215,7 +229,8 @@ def with_feedback(settings: Settings, choices: Mapping[str, object]) -> Settings
 
     Args:
         settings: What the environment asks for.
-        choices: `capture_feedback_content`, `user_hash_key`, `redact`, `consent`, `strict`; None where not given.
+        choices: `capture_feedback_content`, `user_hash_key`, `redact`, `consent`, `strict`, `self_rating`,
+            `abandoned_streams`; None where not given.
 
     Returns:
         The settings.

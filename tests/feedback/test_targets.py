@@ -211,6 +211,7 @@ def test_a_span_of_the_sdk_gives_its_dimensions_and_start(telemetry: InMemoryTel
         prompt_name="greeting",
         prompt_version="7",
         conversation_id="conv-1",
+        root_span_id=context.span_id,
     )
     assert receipt.placement == "child"
     (row,) = telemetry.feedback

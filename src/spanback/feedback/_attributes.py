@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 
 from opentelemetry.util.types import AttributeValue
 
@@ -102,8 +102,23 @@ def _add_target(attributes: Attributes, target: Target) -> None:
         attributes[semconv.FEEDBACK_TARGET_TRACE_ID] = f"{target.ref.trace_id:032x}"
         attributes[semconv.FEEDBACK_TARGET_SPAN_ID] = f"{target.ref.span_id:016x}"
         attributes[semconv.FEEDBACK_TARGET_SAMPLED] = target.ref.sampled
+    if target.detail is not None:
+        attributes[_DETAILS[target.scope]] = target.detail
     attributes[semconv.FEEDBACK_TARGET_SCOPE] = target.scope
-    attributes[semconv.FEEDBACK_TARGET_RESOLVED] = target.ref is not None
+    attributes[semconv.FEEDBACK_TARGET_RESOLVED] = is_resolved(target)
+
+
+def is_resolved(target: Target) -> bool:
+    """Whether it is known what is rated: a span, or a conversation, which has none."""
+    return target.ref is not None or target.scope == "conversation"
+
+
+_DETAILS: Final = {
+    "conversation": semconv.GEN_AI_CONVERSATION_ID,
+    "choice": semconv.FEEDBACK_TARGET_CHOICE,
+    "tool_call": semconv.GEN_AI_TOOL_CALL_ID,
+    "document": semconv.FEEDBACK_TARGET_DOCUMENT_ID,
+}
 
 
 def _add_rejected(attributes: Attributes, rejected: list[Target]) -> None:

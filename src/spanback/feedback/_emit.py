@@ -35,6 +35,7 @@ from spanback.feedback._metrics import measure
 from spanback.feedback._receipt import Placed, Receipt
 from spanback.feedback._recent import RECENT
 from spanback.feedback._rules import Placement
+from spanback.feedback._target import Target
 
 CARRIER_DURATION_NS: Final = 1_000
 """Jaeger warns about a negative duration where a span ends as it starts."""
@@ -46,6 +47,8 @@ AS_LOG: Final = "as a log event only"
 _CHILD: Final = "in the rated span's trace"
 _LINKED: Final = "in a trace of its own, as asked"
 _UNRESOLVED: Final = "in a trace of its own: which span is rated is not known"
+_CONVERSATION: Final = "in a trace of its own: a conversation has no span"
+_NO_ROOT: Final = "; on the given span, since which one its trace began with is not known"
 _UNSAMPLED: Final = "in a trace of its own: the rated span was not sampled"
 _LATE: Final = "in a trace of its own: the rated span started too long ago, or when is not known"
 
@@ -158,12 +161,15 @@ def _emitted(emission: Emission, settings: Settings, held: Held | None) -> _Emit
     for one, relation in targets:
         if one.ref is not None:
             links.append(trace.Link(_span_context(one.ref), _LINKS[relation]))
+    is_known = len(links) == len(targets) or target.scope == "conversation"
     record = _Record(emission, links, attributes, event, time.time_ns())
     rated = trace.INVALID_SPAN if ref is None else trace.NonRecordingSpan(links[0].context)
     context = trace.set_span_in_context(rated)
     carrier, placed, reason = None, None, AS_LOG
     if tracer is not None:
-        placed, reason = _place(ref, emission.placement, record.now_ns - settings.child_window_s * 1e9)
+        placed, reason = _place(target, emission.placement, record.now_ns - settings.child_window_s * 1e9)
+        if target.scope == "trace" and ref is not None and ref.root_span_id is None:
+            reason += _NO_ROOT
         parent = context if placed == "child" else trace.set_span_in_context(trace.INVALID_SPAN)
         carrier = never_raise(_carry, always_on(tracer) if held is None else held.tracer(tracer), record, parent)
     if logger is not None and held is not None:
@@ -172,19 +178,20 @@ def _emitted(emission: Emission, settings: Settings, held: Held | None) -> _Emit
     trace_id, span_id = None, None
     if carrier is not None:
         trace_id, span_id = f"{carrier.trace_id:032x}", f"{carrier.span_id:016x}"
-        status = "recorded" if len(links) == len(targets) else "unresolved"
+        status = "recorded" if is_known else "unresolved"
     elif logged:
-        status, placed, reason = "recorded" if len(links) == len(targets) else "unresolved", None, AS_LOG
+        status, placed, reason = "recorded" if is_known else "unresolved", None, AS_LOG
     else:
         status, placed, reason = "disabled", None, NOT_TAKEN
     receipt = Receipt(feedback_id, status, placed, ref, trace_id, span_id, omitted, reason)
     return _Emitted(receipt, emission, dimensions, context)
 
 
-def _place(ref: SpanRef | None, placement: Placement, earliest_ns: float) -> tuple[Placed, str]:
+def _place(target: Target, placement: Placement, earliest_ns: float) -> tuple[Placed, str]:
     """Where the carrier goes and why; a span that started after `earliest_ns` still gets its feedback as a child."""
+    ref = target.ref
     if ref is None:
-        return "linked", _UNRESOLVED
+        return "linked", _CONVERSATION if target.scope == "conversation" else _UNRESOLVED
     if placement == "linked":
         return "linked", _LINKED
     if not ref.sampled:

@@ -69,9 +69,17 @@ def vote_id(targets: Iterable[tuple[Target, object]], feedback: Feedback, key: b
 
 def identity_of(target: Target) -> str | None:
     """What tells a target from others, alike in all processes; None where nothing does."""
-    if target.response_id is not None:
-        return target.response_id
-    return None if target.ref is None else target.ref.traceparent[:-3]  # sampled or not, it is the same span
+    whole = target.response_id
+    if whole is None and target.ref is not None:
+        whole = target.ref.traceparent[:-3]  # sampled or not, it is the same span
+    if target.detail is None and target.scope != "trace":
+        return whole
+    if target.scope == "conversation":
+        whole = ""
+    elif target.scope == "trace" and target.ref is not None:
+        whole = f"{target.ref.trace_id:032x}"
+    # No id of a part has an SOH.
+    return None if whole is None else f"{whole}\1{target.scope}\1{'' if target.detail is None else target.detail}"
 
 
 def _uuid(digits: str, version: str) -> str:

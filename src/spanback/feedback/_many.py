@@ -13,12 +13,14 @@ from spanback._settings import Settings
 from spanback._telemetry import TELEMETRY
 from spanback.errors import InvalidBatch, InvalidFeedback
 from spanback.feedback import _rules
+from spanback.feedback._guard import refuse_self_rating
 from spanback.feedback._model import checked
 from spanback.feedback._problems import problems_of, refusal_of
 from spanback.feedback._progress import progress_for
 from spanback.feedback._receipt import Receipt
-from spanback.feedback._record import Checked, record, record_all, record_feedback, resolved
+from spanback.feedback._record import Checked, aimed, record, record_all, record_feedback
 from spanback.feedback._rules import checked_placement
+from spanback.feedback._scope import AIM
 
 PACE: Final = 128
 """So many signals are handed over before the providers are asked to send them. The SDK's queues hold 2,048 records and
@@ -103,7 +105,8 @@ def _add_item(batch: list[Checked], item: object, settings: Settings) -> None:
         if name not in _PARAMETERS:
             raise _unknown(name)
     feedback = checked(**_signal_of(arguments), is_strict=settings.strict)
-    target = resolved(arguments.get("target"))
+    target = aimed(arguments.get("target"), _aim_of(arguments))
+    refuse_self_rating(feedback, target, settings)
     batch.append((feedback, ((target, "rates"),), checked_placement(_placement_of(arguments))))
 
 
@@ -115,8 +118,17 @@ def _all_problems(item: object, settings: Settings) -> list[InvalidFeedback]:
     arguments = _arguments(item)
     problems = [_unknown(name) for name in arguments if name not in _PARAMETERS]
     problems += problems_of(_signal_of(arguments), is_strict=settings.strict)
-    others = refusal_of(resolved, arguments.get("target")), refusal_of(checked_placement, _placement_of(arguments))
+    target = refusal_of(aimed, arguments.get("target"), _aim_of(arguments))
+    others = [target, refusal_of(checked_placement, _placement_of(arguments))]
+    if not problems and target is None:
+        rated = aimed(arguments.get("target"), _aim_of(arguments))
+        feedback = checked(**_signal_of(arguments), is_strict=settings.strict)
+        others.append(refusal_of(refuse_self_rating, feedback, rated, settings))
     return [*problems, *filter(None, others)]
+
+
+def _aim_of(arguments: Mapping[Any, Any]) -> dict[str, Any]:
+    return {name: arguments.get(name) for name in AIM}
 
 
 def _arguments(item: object) -> dict[Any, Any]:

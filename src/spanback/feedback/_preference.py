@@ -10,6 +10,7 @@ from spanback import _settings
 from spanback.errors import InvalidFeedback
 from spanback.feedback import _rules
 from spanback.feedback._attributes import Relation
+from spanback.feedback._guard import refuse_self_rating
 from spanback.feedback._model import checked
 from spanback.feedback._presets import PREFERENCE
 from spanback.feedback._receipt import Receipt
@@ -88,7 +89,10 @@ def record_preference(
         is_strict=settings.strict,
     )
     where = _rules.checked_placement(placement)
-    return record(feedback, sides(chosen, rejected), where, settings)
+    targets = sides(chosen, rejected)
+    for target, _ in targets:
+        refuse_self_rating(feedback, target, settings)
+    return record(feedback, targets, where, settings)
 
 
 def sides(

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
 
 from spanback import _settings
 from spanback._people import keyed_hash
@@ -15,16 +14,15 @@ from spanback._settings import Settings
 from spanback.errors import InvalidFeedback
 from spanback.feedback import _emit
 from spanback.feedback._attributes import Emission, Relation
+from spanback.feedback._guard import refuse_self_rating
 from spanback.feedback._ids import new_id, vote_id
 from spanback.feedback._model import Feedback, checked
 from spanback.feedback._privacy import REFUSED, is_consented, kept_of
 from spanback.feedback._receipt import Receipt
 from spanback.feedback._rules import Placement, Primitive, Source, Type, checked_placement
+from spanback.feedback._scope import checked_aim, scoped
 from spanback.feedback._signal import Signal
-from spanback.feedback._target import KIND_RULE, NOTHING_RULE, Target, resolve
-
-NOWHERE: Final = Target(None, None, "span")
-"""What a signal is about where that is not known at all."""
+from spanback.feedback._target import KIND_RULE, NOTHING_RULE, NOWHERE, Scope, Target, resolve
 
 Checked = tuple[Feedback, tuple[tuple[Target, Relation], ...], Placement]
 
@@ -49,6 +47,11 @@ def record_feedback(
     observed_at: datetime | None = None,
     rater_id: str | None = None,
     criterion: str | None = None,
+    scope: Scope | None = None,
+    conversation_id: str | None = None,
+    choice: int | None = None,
+    tool_call_id: str | None = None,
+    document_id: str | None = None,
     placement: Placement = "auto",
 ) -> Receipt:
     """Records how good a response was, seconds or weeks after it was given.
@@ -58,8 +61,8 @@ def record_feedback(
 
     Args:
         target: What is rated: a client's response, stream or chunk, a raw or dumped response, a SpanRef, an
-            OpenTelemetry Span or SpanContext, a W3C traceparent, a feedback token, a response id; None for the
-            current span.
+            OpenTelemetry Span, SpanContext or Context, a W3C traceparent, a feedback token, a response id; None for
+            the current span.
         signal: A preset of `spanback.signals`; every argument that is given goes before it.
         score: From -1 (worst) to 1 (best). A score, a rating, a label, a comment or an improvement must be given.
         rating: A number on `scale`, instead of a score; it is mapped linearly onto -1..1 and also kept as it is.
@@ -81,6 +84,14 @@ def record_feedback(
         observed_at: When it was given, with a time zone, where that is not now.
         rater_id: Which of several raters gave it; kept as `user_id` is.
         criterion: What the rater looked at, such as `tone`; formed as a name.
+        scope: What of the target is rated, where it is not the response or span itself. `trace` stands for the whole
+            trace: the signal is linked to the span that this process began it with or, where that is not known, to the
+            target. `conversation` stands for the conversation that the target belongs to; the others follow from the
+            arguments below.
+        conversation_id: Rates a conversation as a whole, without a target: it needs no span, and links to none.
+        choice: Rates one of several choices of the response, counted from 0.
+        tool_call_id: Rates one tool call that the response asks for. A span of `execute_tool` needs none.
+        document_id: Rates one of the documents that were retrieved for the response.
         placement: `child` puts the carrier into the rated span's trace, `linked` into a trace of its own. `auto` is
             `child` while the span is known to have started less than five minutes ago. An unsampled span has no
             trace to be put into, so the carrier is `linked` then in any case.
@@ -115,7 +126,29 @@ def record_feedback(
         is_strict=settings.strict,
     )
     where = placement if placement == "auto" else checked_placement(placement)
-    return record(feedback, ((resolved(target), "rates"),), where, settings)
+    if scope is None and conversation_id is None and choice is None and tool_call_id is None and document_id is None:
+        found = resolved(target)
+    else:
+        aim = {"scope": scope, "conversation_id": conversation_id, "choice": choice}
+        found = aimed(target, {**aim, "tool_call_id": tool_call_id, "document_id": document_id})
+    refuse_self_rating(feedback, found, settings)
+    return record(feedback, ((found, "rates"),), where, settings)
+
+
+def aimed(target: object, aim: Mapping[str, object]) -> Target:
+    """What a target stands for, and what of it is rated.
+
+    Args:
+        target: As `record_feedback` takes it.
+        aim: The arguments of `record_feedback` that say what of it is rated, by name.
+
+    Raises:
+        InvalidFeedback: It cannot be rated, or one of the arguments breaks its rule.
+    """
+    scope, detail = checked_aim(aim, has_target=target is not None)
+    if scope == "conversation" and target is None and (detail is not None or resolve(None) is None):
+        return scoped(NOWHERE, scope, detail)
+    return scoped(resolved(target), scope, detail)
 
 
 def resolved(target: object, field: str = "target") -> Target:

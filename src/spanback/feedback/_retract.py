@@ -12,10 +12,10 @@ from spanback.feedback._presets import USUAL
 from spanback.feedback._privacy import unhashed
 from spanback.feedback._receipt import Receipt
 from spanback.feedback._recent import RECENT, Recent
-from spanback.feedback._record import NOWHERE, hashed, resolved
+from spanback.feedback._record import hashed, resolved
 from spanback.feedback._rules import Placement, Source, Type
 from spanback.feedback._signal import Signal
-from spanback.feedback._target import Target
+from spanback.feedback._target import NOWHERE, Target
 
 
 def retract_feedback(

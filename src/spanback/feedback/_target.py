@@ -11,19 +11,21 @@ from dataclasses import replace
 from typing import Final, Literal, NamedTuple, cast
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 
 from spanback import _tokens, semconv
 from spanback._never_raise import never_raise
+from spanback._open_spans import OPEN_SPANS
 from spanback._spanref import RESPONSES, Handle, SpanRef, attached, run_key
 from spanback.errors import InvalidFeedback, InvalidSetting, TokenError
 from spanback.feedback._rules import checked_line
 
-Scope = Literal["response", "span"]
+Scope = Literal["response", "span", "trace", "conversation", "tool_call", "choice", "document"]
 
 NOTHING_RULE: Final = "must be given where no span is current: there is nothing to rate"
 KIND_RULE: Final = (
-    "must be a response, stream or chunk of an instrumented client, a SpanRef, an OpenTelemetry Span or SpanContext, "
-    "a W3C traceparent, a feedback token or a response id"
+    "must be a response, stream or chunk of an instrumented client, a SpanRef, an OpenTelemetry Span, SpanContext or "
+    "Context, a W3C traceparent, a feedback token or a response id"
 )
 RESPONSE_ID_RULE: Final = "must be a W3C traceparent or a response id: 1 to 256 printable characters, not blank"
 
@@ -36,6 +38,7 @@ _PLAIN_KINDS: Final = (bool, int, float, complex, bytes, bytearray, list, tuple,
 _ID_NAMES: Final = ("id", "response_id")
 _MODEL_NAMES: Final = ("model", "model_version")
 _ID_KEYS: Final = ("id", "responseId", "response_id")
+_TOOL: Final = "execute_tool"
 _INSIDE: Final = ("response", "chunk", "_response", "_raw_stream")
 """Where raw responses, stream helpers and stream events keep what they wrap."""
 
@@ -46,12 +49,19 @@ class Target(NamedTuple):
     Attributes:
         ref: The rated span, or None when it is not known.
         response_id: The response's id, where it is known.
-        scope: Whether a response or a span as such is rated.
+        scope: What of it is rated.
+        detail: What tells the rated part from others of its scope: the number of a choice, or the id of a tool call, a
+            document or a conversation.
     """
 
     ref: SpanRef | None
     response_id: str | None
     scope: Scope
+    detail: str | int | None = None
+
+
+NOWHERE: Final = Target(None, None, "span")
+"""What a signal is about where that is not known at all."""
 
 
 def reference(target: object = None) -> SpanRef | None:
@@ -98,6 +108,8 @@ def resolve(target: object, field: str = "target") -> Target | None:
         return _of_text(target, field)
     if isinstance(target, trace.SpanContext):
         return _of_context(target)
+    if isinstance(target, Context):
+        return _of_span(trace.get_current_span(target))
     if isinstance(target, _PLAIN_KINDS):
         raise InvalidFeedback(field, target, KIND_RULE)
     # What the app holds may be anything, with properties that compute or fail.
@@ -215,17 +227,16 @@ def _of_span(span: trace.Span) -> Target:
     target = _of_context(span.get_span_context())
     if target.ref is None:
         return target
-    described = never_raise(_described, span, target.ref)
-    return target if described is None else Target(described, described.response_id, "span")
+    return never_raise(_described, span, target.ref) or target
 
 
-def _described(span: trace.Span, ref: SpanRef) -> SpanRef | None:
+def _described(span: trace.Span, ref: SpanRef) -> Target | None:
     found = getattr(span, "attributes", None)
     if not isinstance(found, Mapping):
         return None
     attributes = cast("Mapping[object, object]", found)
     started: object = getattr(span, "start_time", None)
-    return SpanRef(
+    described = SpanRef(
         ref.trace_id,
         ref.span_id,
         ref.sampled,
@@ -240,7 +251,11 @@ def _described(span: trace.Span, ref: SpanRef) -> SpanRef | None:
         tags=_tags_of(attributes),
         experiment=_text_of(attributes, semconv.FEATURE_FLAG_KEY),
         variant=_text_of(attributes, semconv.FEATURE_FLAG_RESULT_VARIANT),
+        root_span_id=OPEN_SPANS.root_of(span),
     )
+    if attributes.get(semconv.GEN_AI_OPERATION_NAME) == _TOOL:
+        return Target(described, described.response_id, "tool_call", _text_of(attributes, semconv.GEN_AI_TOOL_CALL_ID))
+    return Target(described, described.response_id, "span")
 
 
 def _text_of(mapping: Mapping[object, object], key: str) -> str | None:

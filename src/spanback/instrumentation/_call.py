@@ -18,6 +18,7 @@ from opentelemetry.trace import Span, Status, StatusCode
 
 from spanback import semconv as sc
 from spanback._never_raise import never_raise
+from spanback._open_spans import OPEN_SPANS
 from spanback._said import Entry, entry_of
 from spanback._settings import IN_FORCE, SPAN_MODES
 from spanback._settings import current as current_settings
@@ -87,6 +88,7 @@ class Call:
         endpoint, body = request.endpoint, request.body
         self._span = span
         entry = entry_of(context)
+        around = context.get(_SPAN_KEY)
         self._context = context = Context({**context, _SPAN_KEY: span})
         self._open = [None]
         self._attributes: Attributes = attributes or {}
@@ -101,6 +103,9 @@ class Call:
             dimensions = never_raise(endpoint.read_dimensions, body) or NO_DIMENSIONS
         belongs = dimensions if entry is None else entry.over(dimensions)
         trace_id, span_id, _, flags, _, _ = span.get_span_context()
+        root_span_id = OPEN_SPANS.root_of(span)
+        if root_span_id is None:
+            root_span_id = OPEN_SPANS.root_of(around)  # began before anybody kept it
         self.handle: Handle = (
             trace_id,
             span_id,
@@ -114,7 +119,7 @@ class Call:
             belongs[3],
             belongs[4],
             belongs[5],
-            None,
+            root_span_id,
         )
         latest = LATEST_CALL.get()
         if latest is not None and endpoint.is_inference:

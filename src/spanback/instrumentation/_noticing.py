@@ -18,6 +18,7 @@ from opentelemetry.context import Context
 
 from spanback import semconv as sc
 from spanback._never_raise import never_raise
+from spanback._open_spans import OPEN_SPANS
 from spanback._spanref import RESPONSES, Handle
 from spanback._telemetry import SCOPE_NAME, TELEMETRY
 from spanback.instrumentation._adapter import text
@@ -53,6 +54,7 @@ class Noticing:
     def install(self) -> None:
         """Notices from now on, on the provider that the app has or will have. Twice is harmless."""
         self._is_live = True
+        OPEN_SPANS.install()
         TELEMETRY.on_tracer_provider = self.watch
         for module in (*_INSTRUMENTATIONS, *_CLIENTS_THAT_TRACE_THEMSELVES):
             if module not in self._hooked:
@@ -64,6 +66,7 @@ class Noticing:
     def remove(self) -> None:
         """Notices no more. A processor cannot be taken off its provider; it does nothing then."""
         self._is_live = False
+        OPEN_SPANS.remove()
         TELEMETRY.on_tracer_provider = None
         if self._set_global is not None:
             if getattr(vars(trace).get(_SET_GLOBAL), "__self__", None) is self:
@@ -71,7 +74,9 @@ class Noticing:
             self._set_global = None
 
     def watch(self, provider: Any) -> None:
-        """Watches the spans of a provider, where somebody else may make some. Twice is harmless."""
+        """Watches the spans of a provider: all while they are open, and where others may make some, theirs."""
+        if self._is_live:
+            OPEN_SPANS.watch(provider)
         is_known = any(one is provider for one in self._watched)
         is_new = self._is_live and self._is_needed and not is_known
         if is_new and hasattr(provider, "add_span_processor"):
@@ -167,5 +172,5 @@ def _handle(span: Any, attributes: Mapping[str, Any]) -> Handle:
         tuple(attributes.get(sc.TAGS) or ()),
         text(attributes.get(sc.FEATURE_FLAG_KEY)),
         text(attributes.get(sc.FEATURE_FLAG_RESULT_VARIANT)),
-        None,
+        OPEN_SPANS.root_of(span),
     )

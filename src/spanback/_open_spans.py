@@ -1,0 +1,93 @@
+"""The spans of this process that have begun and not ended: how a trace began here, and what runs inside of what.
+
+The SDK's spans know the ids of their parents alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+LIMIT: Final = 10_000
+
+
+class OpenSpans:
+    """A span processor that keeps open spans by their ids, bounded: spans that an app never ends go at last.
+
+    Args:
+        limit: The most spans kept; the oldest goes first.
+    """
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self._spans: dict[int, Any] = {}
+        self._watched: list[Any] = []  # a provider lives as long as the process, and may be unhashable
+        self._is_live = False
+
+    def install(self) -> None:
+        """Keeps spans from now on."""
+        self._is_live = True
+
+    def remove(self) -> None:
+        """Keeps no more. A processor cannot be taken off its provider; it does nothing then."""
+        self._is_live = False
+        self._spans.clear()
+
+    def watch(self, provider: Any) -> None:
+        """Keeps the spans of a provider. Twice is harmless."""
+        if hasattr(provider, "add_span_processor") and not any(one is provider for one in self._watched):
+            self._watched.append(provider)
+            provider.add_span_processor(self)
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:  # noqa: ARG002 - the SDK gives it
+        """Keeps a span."""
+        if self._is_live:
+            spans = self._spans
+            spans[span.context.span_id] = span
+            if len(spans) > self._limit:
+                spans.pop(next(iter(tuple(spans))), None)
+
+    def on_end(self, span: Any) -> None:
+        """Forgets a span."""
+        self._spans.pop(span.context.span_id, None)
+
+    def shutdown(self) -> None:
+        """Does nothing: nothing is held."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002 - the SDK gives it
+        """Does nothing: nothing is held."""
+        return True
+
+    def _on_ending(self, span: Any) -> None:
+        """The SDK calls it on each processor."""
+
+    def lineage(self, span: Any) -> Iterator[Any]:
+        """A span of the SDK, and the open spans of this process that it is inside of, from inside out. Never raises."""
+        seen = 0
+        while span is not None and seen < self._limit:
+            yield span
+            seen += 1
+            parent = getattr(span, "parent", None)
+            span = None if parent is None or parent.is_remote else self._spans.get(parent.span_id)
+
+    def find(self, span_id: int) -> Any:
+        """The open span of an id, or None. Never raises."""
+        return self._spans.get(span_id)
+
+    def root_of(self, span: Any) -> int | None:
+        """The id of the span that this process began a span's trace with, or None where it is not known. Never raises.
+
+        Args:
+            span: A span of any kind; those of the SDK know their parents.
+        """
+        if not hasattr(span, "parent"):
+            return None
+        outermost = span
+        for outermost in self.lineage(span):  # noqa: B007 - the last one is what is asked for
+            pass
+        parent = outermost.parent
+        return outermost.get_span_context().span_id if parent is None or parent.is_remote else None
+
+
+OPEN_SPANS: Final = OpenSpans()
+"""Those of this process."""
