@@ -1,0 +1,577 @@
+"""What the endpoint records and answers, as an ASGI and as a WSGI app."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import logging
+import threading
+from datetime import datetime, timezone
+from typing import Any
+
+import httpx
+import pytest
+from opentelemetry.sdk.trace import SpanProcessor
+
+from spanback import InvalidSetting, MissingTokenKey, record_feedback
+from spanback.errors import SpoolUnavailable
+from spanback.web import MemoryUses
+from spanback.web._endpoint import Endpoint, Options
+from spanback.web._fields import FIELDS
+from spanback.web._http import Head
+from spanback.web._limits import BoundedMemory
+from spanback.web._openapi import document
+from spanback.web._static import SCRIPT, _read
+from tests.web.clients import KINDS, Api, feedback_app, request
+from tests.web.conftest import ED25519_KEY, KEY, OTHER_KEY, OTHER_REF, REF
+
+API_KEY = "a-server's-key-of-32-characters!"
+kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture
+def api(request, telemetry) -> Api:
+    """The endpoint of the kind that the test is run for, with an API key."""
+    return Api(request.node.callspec.params["kind"], api_keys=[API_KEY])
+
+
+@kinds
+@pytest.mark.parametrize("way", ["bearer", "header", "body", "beacon"])
+def test_a_signal_is_recorded_on_the_span_of_the_token(way, api, kind, telemetry):
+    """Wherever the token stands, and as `navigator.sendBeacon` sends it."""
+    token = REF.token()
+    signal: dict[str, Any] = {"score": 1, "name": "user_thumbs", "weight": 0.8, "comment": "Right!"}
+    headers = {"content-type": "text/plain;charset=UTF-8" if way == "beacon" else "application/json"}
+    if way in {"body", "beacon"}:
+        signal["token"] = token
+    elif way == "bearer":
+        headers["authorization"] = f"bearer {token}"
+    else:
+        headers["x-feedback-token"] = token
+    done = api.request("POST", "", content=json.dumps(signal), headers=headers)
+    assert done.status_code == 202
+    (row,) = telemetry.feedback
+    assert done.json() == {"feedback_id": row.feedback_id, "status": "recorded"}
+    assert (row.name, row.score, row.weight, row.comment) == ("user_thumbs", 1.0, 0.8, "Right!")
+    assert (row.trace_id, row.span_id, row.response_id) == (REF.trace_id, REF.span_id, REF.response_id)
+    assert row.attributes["gen_ai.request.model"] == "gpt-4o-mini"
+    assert done.headers["cache-control"] == "no-store"
+    assert done.headers["x-content-type-options"] == "nosniff"
+    assert done.headers["vary"] == "origin"
+
+
+@kinds
+def test_every_field_gets_where_it_belongs(api, kind, telemetry):
+    """Each is the argument of `record_feedback` of the same name; null is as if it were not there."""
+    signal = {
+        "rating": 4,
+        "scale": [1, 5],
+        "name": "stars",
+        "type": "explicit",
+        "label": "good",
+        "improvement": {"text": "Bonjour"},
+        "metadata": {"page": "home", "n": 3, "x": True},
+        "criterion": "tone",
+        "observed_at": "2026-01-02T03:04:05Z",
+        "feedback_id": "mine",
+        "comment": None,
+    }
+    done = api.post(signal, REF.token())
+    assert done.status_code == 202, done.text
+    (row,) = telemetry.feedback
+    assert (row.score, row.label, row.improvement, row.metadata) == (
+        0.5,
+        "good",
+        {"text": "Bonjour"},
+        {"page": "home", "n": 3, "x": True},
+    )
+    assert row.attributes["feedback.criterion"] == "tone"
+    assert row.attributes["feedback.observed_at"] == "2026-01-02T03:04:05+00:00"
+    assert row.feedback_id.startswith("mine~")
+    assert api.post({**signal, "observed_at": datetime.now(timezone.utc).isoformat()}, REF.token()).status_code == 202
+
+
+@kinds
+def test_a_batch_is_recorded_as_a_whole(api, kind, telemetry):
+    """Each signal may have a token of its own; what is wrong is named by its number."""
+    signals = [{"score": 1, "token": REF.token()}, {"score": -1, "token": OTHER_REF.token()}]
+    done = api.post({"signals": signals}, path="/batch")
+    assert (done.status_code, [one["status"] for one in done.json()["receipts"]]) == (202, ["recorded"] * 2)
+    assert [row.span_id for row in telemetry.feedback] == [REF.span_id, OTHER_REF.span_id]
+    wrong = api.post(
+        {"signals": [*signals, {"score": 7, "token": REF.token()}, {"score": "x", "token": REF.token()}]}, path="/batch"
+    )
+    assert wrong.status_code == 422
+    assert [(one["index"], one["field"], one["rule"]) for one in wrong.json()["errors"]] == [
+        (2, "score", "must be a number from -1 to 1, and no bool"),
+        (3, "score", "must be a number from -1 to 1, and no bool"),
+    ]
+    assert len(telemetry.feedback) == 2
+
+
+@kinds
+def test_a_vote_is_given_changed_and_withdrawn(api, kind, telemetry):
+    """By the id that the client chose or by the one that it was told."""
+    token = REF.token()
+    told = api.post({"score": 1, "feedback_id": "v"}, token).json()["feedback_id"]
+    assert api.post({"score": -1, "feedback_id": told}, token).json()["feedback_id"] == told
+    for feedback_id in ("v", told):
+        gone = api.request(
+            "DELETE", f"/{feedback_id}", headers={"x-feedback-token": token}, params={"name": "user_feedback"}
+        )
+        assert (gone.status_code, gone.json()) == (202, {"feedback_id": told, "status": "recorded"})
+    names = ("feedback.id", "feedback.action", "feedback.score")
+    assert [tuple(span.attributes.get(name) for name in names) for span in telemetry.spans] == [
+        (told, "set", 1.0),
+        (told, "set", -1.0),
+        (told, "retract", None),
+        (told, "retract", None),
+    ]
+
+
+@kinds
+def test_what_a_user_does_twice_is_one_signal(api, kind, telemetry):
+    """So is what is inferred; two opinions of nobody in particular are two."""
+
+    def ids(token: str, **signal: Any) -> int:
+        return len({api.post({"score": 1, **signal}, token).json()["feedback_id"] for _ in range(2)})
+
+    bound = REF.token(user_id="anna")
+    assert ids(bound, user_id="anna") == 1
+    assert ids(bound, user_id="anna", criterion="tone") == 1
+    assert ids(REF.token(), type="implicit", name="copied") == 1
+    assert ids(REF.token()) == 2
+    assert len({row.feedback_id for row in telemetry.feedback}) == 5
+    assert telemetry.feedback[0].attributes["feedback.user.hash"]
+    assert "feedback.user.hash" not in telemetry.feedback[-1].attributes
+
+
+@kinds
+def test_one_response_is_preferred_to_another(api, kind, telemetry):
+    """The tokens of the others stand in the body."""
+    done = api.post({"rejected": [OTHER_REF.token()], "name": "drafts"}, REF.token())
+    assert done.status_code == 202, done.text
+    span = next(span for span in telemetry.spans if span.name == "feedback drafts")
+    assert [(link.context.span_id, dict(link.attributes)) for link in span.links] == [
+        (REF.span_id, {"feedback.relation": "chosen"}),
+        (OTHER_REF.span_id, {"feedback.relation": "rejected"}),
+    ]
+    assert api.post({"rejected": OTHER_REF.token()}, REF.token()).status_code == 202
+
+
+class TestServers:
+    """With an API key a server may rate every response, in the name of everybody."""
+
+    @kinds
+    @pytest.mark.parametrize("target", ["traceparent", "token", "response_id", "token field"])
+    def test_the_target_stands_in_the_body(self, target, api, kind, telemetry):
+        """As `record_feedback` takes it."""
+        named = {
+            "traceparent": {"target": REF.traceparent},
+            "token": {"target": REF.token()},
+            "response_id": {"target": "chatcmpl-unknown"},
+            "token field": {"token": REF.token()},
+        }[target]
+        done = api.post(
+            {"score": 0.5, "source": "system", "rater_id": "judge", "feedback_id": "own", **named}, x_api_key=API_KEY
+        )
+        expected = "unresolved" if target == "response_id" else "recorded"
+        assert done.json() == {"feedback_id": "own", "status": expected}
+        (row,) = telemetry.feedback
+        assert (row.source, row.span_id) == ("system", None if target == "response_id" else REF.span_id)
+
+    @kinds
+    def test_a_user_may_be_named(self, api, kind, telemetry):
+        """The server knows its users."""
+        assert (
+            api.post({"score": 1, "user_id": "anna", "target": REF.traceparent}, x_api_key=API_KEY).status_code == 202
+        )
+        assert telemetry.feedback[0].attributes["feedback.user.hash"]
+
+    @kinds
+    def test_without_a_target_it_is_said(self, api, kind, telemetry):
+        """There is nothing to rate."""
+        refused = api.post({"score": 1}, x_api_key=API_KEY)
+        assert (
+            refused.json()["detail"]
+            == "target=None must be given with an API key: a token, a W3C traceparent or a response id"
+        )
+
+    @kinds
+    def test_signals_are_withdrawn(self, api, kind, telemetry):
+        """By id, and where that is old by target and name."""
+        gone = api.request(
+            "DELETE", "/own", headers={"x-api-key": API_KEY}, params={"target": REF.traceparent, "name": "stars"}
+        )
+        assert (gone.status_code, gone.json()["feedback_id"]) == (202, "own")
+        assert telemetry.feedback[0].span_id == REF.span_id
+
+    @kinds
+    def test_api_keys_alone_need_no_token_keys(self, kind, telemetry, configure):
+        """Tokens are not taken then."""
+        configure(token_keys=())
+        api = Api(kind, api_keys=[API_KEY])
+        assert api.post({"score": 1, "target": REF.traceparent}, x_api_key=API_KEY).status_code == 202
+        assert api.post({"score": 1}, REF.token(keys=[KEY])).json()["detail"] == "tokens are not taken here"
+
+    def test_keys_that_are_none_are_refused_and_not_shown(self, configure):
+        """Short ones can be guessed."""
+        for keys in (["short"], API_KEY):
+            with pytest.raises(InvalidSetting) as raised:
+                feedback_app("asgi", api_keys=keys)
+            assert str(raised.value) == "api_keys='<api keys>' must be a list of texts of at least 32 characters"
+
+
+class TestUsers:
+    """Tokens that are bound to a user."""
+
+    @kinds
+    def test_the_app_says_who_it_is(self, kind, telemetry):
+        """Its word counts, and nobody needs to say it again."""
+        api = Api(kind, user_of=lambda given: "anna")
+        token = REF.token(user_id="anna")
+        assert api.post({"score": 1}, token).status_code == 202
+        assert api.post({"score": 1, "user_id": "anna"}, token).status_code == 202
+        assert api.post({"score": 1, "user_id": "bob"}, token).status_code == 403
+        assert api.post({"score": 1}, REF.token(user_id="bob")).status_code == 403
+        assert api.post({"score": 1}, REF.token()).status_code == 202
+        assert {bool(row.attributes["feedback.user.hash"]) for row in telemetry.feedback} == {True}
+
+    @kinds
+    def test_where_the_app_cannot_say_it_nobody_is_the_user(self, kind, telemetry):
+        """What it raises is no answer."""
+        api = Api(kind, user_of=lambda given: given["nobody"])
+        assert api.post({"score": 1}, REF.token(user_id="anna")).status_code == 403
+        assert api.post({"score": 1}, REF.token()).status_code == 202
+
+
+class TestOrigins:
+    """Which pages may give feedback."""
+
+    PAGE = "https://app.example.com"
+
+    @kinds
+    def test_an_allowed_page_may_read_the_answer(self, kind, telemetry):
+        """Also when it is refused for another reason."""
+        api = Api(kind, origins=[self.PAGE])
+        for score, status in ((1, 202), (9, 422)):
+            done = api.post({"score": score}, REF.token(), origin=self.PAGE)
+            assert (done.status_code, done.headers["access-control-allow-origin"]) == (status, self.PAGE)
+            assert "access-control-allow-credentials" not in done.headers
+
+    @kinds
+    def test_a_preflight_says_what_may_be_sent(self, kind, telemetry):
+        """Before the request itself."""
+        api = Api(kind, origins=[self.PAGE])
+        headers = {"origin": self.PAGE, "access-control-request-method": "POST"}
+        for path in ("/", "/batch", "/some-id"):
+            answer = api.request("OPTIONS", path, headers=headers)
+            assert (answer.status_code, answer.content) == (204, b"")
+            assert answer.headers["access-control-allow-methods"] == "GET, POST, DELETE"
+            assert answer.headers["access-control-allow-headers"] == "authorization, content-type, x-feedback-token"
+
+    @kinds
+    def test_pages_of_the_same_host_need_not_be_listed(self, kind, telemetry):
+        """Whether or not a proxy ends TLS."""
+        for origin in ("http://host", "https://host"):
+            assert Api(kind).post({"score": 1}, REF.token(), origin=origin).status_code == 202
+
+    @kinds
+    def test_a_star_allows_every_page(self, kind, telemetry):
+        """There is no cookie to be afraid for."""
+        assert Api(kind, origins=["*"]).post({"score": 1}, REF.token(), origin="https://x.example").status_code == 202
+
+    @pytest.mark.parametrize(
+        "origins",
+        [
+            "https://a.example",
+            ["app.example.com"],
+            ["https://a.example/"],
+            ["https://A.example"],
+            [7],
+            ["http://[x"],
+            ["https://ä.example"],
+        ],
+    )
+    def test_what_is_no_origin_is_refused(self, origins, configure):
+        """Where the endpoint is set up."""
+        with pytest.raises(InvalidSetting, match="must be a list of origins such as"):
+            feedback_app("asgi", origins=origins)
+
+
+class TestStatic:
+    """What can be read."""
+
+    @kinds
+    def test_health_and_document(self, api, kind):
+        """Without a token, by GET and HEAD."""
+        assert api.request("GET", "/healthz").json() == {"status": "ok"}
+        head = api.request("HEAD", "/healthz")
+        assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", "15")
+        got = api.request("GET", "/openapi.json")
+        assert got.json() == json.loads(json.dumps(document()))
+        assert got.headers["access-control-allow-origin"] == "*"
+
+    @kinds
+    def test_the_browser_module_is_served_once(self, api, kind, monkeypatch, tmp_path):
+        """A browser that has it is told so."""
+        file = tmp_path / "feedback.js"
+        file.write_text("export {}")
+        monkeypatch.setattr("spanback.web._static.SCRIPT", file)
+        _read.cache_clear()
+        first = api.request("GET", "/feedback.js")
+        assert (first.status_code, first.text) == (200, "export {}")
+        assert first.headers["content-type"] == "text/javascript; charset=utf-8"
+        again = api.request("GET", "/feedback.js", headers={"if-none-match": first.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        file.unlink()
+        _read.cache_clear()
+        assert api.request("GET", "/feedback.js").status_code == 404
+        _read.cache_clear()
+
+    def test_the_module_is_looked_for_in_the_package(self):
+        """Where the wheel has it."""
+        assert SCRIPT.parts[-3:] == ("web", "static", "feedback.js")
+
+
+class TestTrouble:
+    """When something that is needed is not there."""
+
+    @kinds
+    def test_a_counter_that_fails_lets_nobody_through(self, kind, telemetry, caplog):
+        """Uses that cannot be counted might be too many."""
+
+        class Broken:
+            def use(self, token_id: str, expires_in_s: int) -> int:
+                raise ConnectionError("redis://:secret@host")
+
+        caplog.set_level(logging.INFO)
+        api = Api(kind, uses=Broken())
+        refused = api.post({"score": 1}, REF.token(max_uses=1))
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        assert "secret" not in refused.text + caplog.text
+        assert api.post({"score": 1}, REF.token()).status_code == 202
+        assert len(telemetry.feedback) == 1
+
+    @kinds
+    @pytest.mark.parametrize("action", ["give", "batch", "withdraw"])
+    def test_what_cannot_be_committed_is_not_accepted(self, action, kind, telemetry, monkeypatch):
+        """The client is asked to try again, with the same id."""
+
+        def fail(*_: Any, **__: Any) -> Any:
+            raise SpoolUnavailable("/secret/path", "the disk is full")
+
+        for name in ("record_feedback", "record_many", "retract_feedback"):
+            monkeypatch.setattr(f"spanback.web._signals.{name}", fail)
+        api = Api(kind)
+        refused = {
+            "give": lambda: api.post({"score": 1}, REF.token()),
+            "batch": lambda: api.post({"signals": [{"score": 1}] * 2}, REF.token(), "/batch"),
+            "withdraw": lambda: api.request("DELETE", "/v", headers={"x-feedback-token": REF.token()}),
+        }[action]()
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        assert "path" not in refused.text
+
+    def test_without_any_key_the_endpoint_is_not_made(self, configure):
+        """The first request would be too late."""
+        configure(token_keys=())
+        with pytest.raises(MissingTokenKey, match="spanback keys new"):
+            feedback_app("asgi")
+
+    @pytest.mark.parametrize(
+        ("option", "value"), [("rate_per_token", "often"), ("rate_per_address", 7), ("rate_store", "nowhere://secret")]
+    )
+    def test_options_that_are_not_understood_are_named(self, option, value, configure):
+        """And an address that may hold a password is not shown."""
+        with pytest.raises(InvalidSetting) as raised:
+            feedback_app("wsgi", **{option: value})
+        assert str(raised.value).startswith(f"{option}=")
+        assert "secret" not in str(raised.value)
+
+
+@kinds
+def test_what_is_left_out_is_said(kind, telemetry, configure):
+    """Comments while content capture is off."""
+    configure(feedback_content=False)
+    assert Api(kind).post({"comment": "Right!"}, REF.token()).json()["omitted"] == ["comment"]
+
+
+@kinds
+def test_keys_and_audience_of_the_app_go_before_those_of_the_environment(kind, telemetry):
+    """Ed25519 keys, too."""
+    api = Api(kind, keys=[OTHER_KEY, ED25519_KEY], audience="shop")
+    assert api.post({"score": 1}, REF.token(keys=[ED25519_KEY], audience="shop")).status_code == 202
+    assert api.post({"score": 1}, REF.token(keys=[OTHER_KEY], audience="shop")).status_code == 202
+    assert api.post({"score": 1}, REF.token(keys=[KEY], audience="shop")).status_code == 401
+    assert api.post({"score": 1}, REF.token(keys=[OTHER_KEY])).status_code == 401
+
+
+def test_the_fields_are_the_arguments_of_record_feedback():
+    """No argument is forgotten, and none made up."""
+    arguments = set(inspect.signature(record_feedback).parameters) - {"signal", "placement"}
+    assert set(FIELDS) - arguments == {"token", "rejected"}
+    assert arguments - set(FIELDS) == set()
+
+
+class TestAddresses:
+    """Who sends a request, seen through proxies."""
+
+    @pytest.mark.parametrize(
+        ("proxies", "hops", "expected"),
+        [
+            (0, "1.1.1.1", "9.9.9.9"),
+            (1, "1.1.1.1", "1.1.1.1"),
+            (1, "6.6.6.6, 1.1.1.1", "1.1.1.1"),
+            (2, "6.6.6.6, 1.1.1.1, 2.2.2.2", "1.1.1.1"),
+            (2, "1.1.1.1", "9.9.9.9"),
+            (1, None, "9.9.9.9"),
+            (1, " ", "9.9.9.9"),
+        ],
+    )
+    def test_only_your_own_proxies_are_believed(self, proxies, hops, expected):
+        """What stands before their entries anybody may have written."""
+        from spanback.web.asgi import head_of as of_scope
+        from spanback.web.wsgi import head_of as of_environ
+
+        headers = [] if hops is None else [(b"x-forwarded-for", hops.encode())]
+        scope = {"method": "POST", "path": "/", "headers": headers, "client": ("9.9.9.9", 1)}
+        environ = {
+            "REQUEST_METHOD": "POST",
+            "REMOTE_ADDR": "9.9.9.9",
+            **({} if hops is None else {"HTTP_X_FORWARDED_FOR": hops}),
+        }
+        assert (of_scope(scope, proxies).address, of_environ(environ, proxies).address) == (expected, expected)
+
+    @pytest.mark.parametrize(
+        ("address", "other", "is_one"),
+        [
+            ("1.1.1.1", "1.1.1.2", False),
+            ("2001:db8::1", "2001:db8::2", True),
+            ("2001:db8::1%eth0", "2001:db8::2", True),
+            ("2001:db8::1", "2001:db9::1", False),
+            ("a:b", "a:c", False),
+        ],
+    )
+    def test_a_network_of_ipv6_is_one_address(self, address, other, is_one, configure):
+        """One customer has as many as he wants."""
+        from spanback.web._http import Response
+
+        endpoint = Endpoint(Options(rate_per_address="1/minute"))
+        sent = {"content-type": "application/json"}
+        assert not isinstance(endpoint.begin(Head("POST", "/", "", sent, address)), Response)
+        assert isinstance(endpoint.begin(Head("POST", "/", "", sent, other)), Response) == is_one
+
+    def test_headers_that_come_twice_are_one(self, configure):
+        """As HTTP reads them."""
+        from spanback.web.asgi import head_of
+
+        scope = {
+            "method": "POST",
+            "path": "/root/x",
+            "root_path": "/root",
+            "headers": [(b"Origin", b"a"), (b"origin", b"b")],
+        }
+        head = head_of(scope, 0)
+        assert (head.headers["origin"], head.path, head.address) == ("a, b", "/x", "")
+
+
+class TestCounters:
+    """Counts in this process are bounded."""
+
+    def test_uses_of_the_oldest_tokens_are_forgotten(self):
+        """More than that are not kept."""
+        uses = MemoryUses(limit=2)
+        assert [uses.use(name, 9) for name in ("a", "a", "b", "c", "a")] == [1, 2, 1, 1, 1]
+
+    def test_rates_count_in_windows(self, monkeypatch):
+        """Each begins with its first hit; the oldest counters go first."""
+        now = [1_000.0]
+        monkeypatch.setattr("spanback.web._limits.time.time", lambda: now[0])
+        store = BoundedMemory(limit=2)
+        assert [store.incr("a", 10), store.incr("a", 10), store.get("a"), store.get_expiry("a")] == [1, 2, 2, 1_010.0]
+        now[0] += 11
+        assert [store.get("a"), store.incr("a", 10)] == [0, 1]
+        store.incr("b", 10)
+        store.incr("c", 10)
+        assert (store.get("a"), store.get_expiry("a"), store.get("b")) == (0, now[0], 1)
+        store.clear("b")
+        assert (store.get("b"), store.check(), store.reset(), store.get("c")) == (0, True, 1, 0)
+        assert store.base_exceptions is ValueError
+
+    @kinds
+    def test_without_rates_nothing_is_counted(self, kind, telemetry):
+        """For apps that stand behind something that does."""
+        api = Api(kind, rate_per_token=None, rate_per_address=None)
+        assert {api.post({"score": 1}, REF.token()).status_code for _ in range(5)} == {202}
+
+
+async def test_a_feedback_app_has_a_lifespan_and_no_websocket(configure):
+    """Served alone, the server starts and stops it."""
+    from tests.web.test_middleware import events_of
+
+    app = feedback_app("asgi")
+    messages = iter(["lifespan.startup", "lifespan.shutdown"])
+    sent: list[str] = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": next(messages)}
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    await app({"type": "lifespan"}, receive, send)
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    with pytest.raises(TypeError, match="takes HTTP, not websocket"):
+        await events_of(app, {"type": "websocket"})
+
+
+def test_slow_emission_moves_into_a_thread_and_back(telemetry, monkeypatch):
+    """The event loop goes on while an exporter takes its time."""
+    threads: list[str] = []
+    clock, takes_s = [0.0], [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    class Slow(SpanProcessor):
+        def on_end(self, span: Any) -> None:
+            threads.append(threading.current_thread().name)
+            clock[0] += takes_s[0]
+
+    telemetry.tracer_provider.add_span_processor(Slow())
+    app = feedback_app("asgi")
+
+    async def ask() -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://host") as client:
+            for takes_s[0] in (0.0, 0.0, 0.02, 0.0, 0.0):
+                assert (await client.post("/", json={"score": 1, "token": REF.token()})).status_code == 202
+
+    asyncio.run(ask())
+    assert [name.startswith("spanback-feedback") for name in threads] == [True, False, False, True, False]
+
+
+def test_a_body_that_is_cut_off_is_not_recorded(telemetry):
+    """Though what has come may be JSON."""
+    sent: list[Any] = []
+    messages = iter([{"type": "http.request", "body": b'{"score":1}', "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json"), (b"authorization", f"Bearer {REF.token()}".encode())]
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": headers, "client": None}
+    asyncio.run(feedback_app("asgi")(scope, receive, send))
+    assert sent[0]["status"] == 400
+    assert telemetry.feedback == ()
+
+
+def test_unknown_spans_stay_out():
+    """A token that names no span is refused like a forged one."""
+    from tests.web.test_tokens import GOOD, signed
+
+    app = feedback_app("asgi", keys=[KEY])
+    bad = signed({name: value for name, value in GOOD.items() if name != "t"})
+    answer = request(app, "asgi", "POST", "/", json={"score": 1, "token": bad})
+    assert (answer.status_code, answer.json()["detail"]) == (401, "the token names no span")
