@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +17,7 @@ import pytest
 
 from spanback import reading
 from spanback.cli import main
+from spanback.errors import SourceError
 from spanback.reading import Call, Feedback
 from spanback.reading._tempo import VALUE_LIMIT_BYTES
 from tests.backends import otlp
@@ -140,6 +142,57 @@ def test_clickhouse_gives_the_same_rows_but_for_types_of_metadata(clickhouse: st
     expected = {key: in_text(row) for key, row in in_files.feedback.items()}
     assert read.feedback == expected
     assert read == in_files._replace(feedback=expected)
+
+
+QUERIES = [
+    """
+    SELECT request_model, type, count(*) AS signals, round(avg(score), 6) AS mean, min(weight) AS least,
+        count(*) FILTER (WHERE score < 0) AS negative, count(DISTINCT user_hash) AS users
+    FROM feedback WHERE score IS NOT NULL GROUP BY request_model, type ORDER BY request_model, type
+    """,
+    """
+    WITH worst AS (SELECT span_id, min(score) AS score FROM feedback WHERE resolved GROUP BY span_id)
+    SELECT calls.operation, calls.response_model, count(*) AS calls, sum(calls.output_tokens) AS tokens,
+        sum(CASE WHEN worst.score < 0 THEN 1 ELSE 0 END) AS bad, min(calls.duration_ns) AS shortest
+    FROM calls JOIN worst ON worst.span_id = calls.span_id
+    GROUP BY calls.operation, calls.response_model ORDER BY calls.response_model
+    """,
+    "SELECT * FROM feedback ORDER BY feedback_id",
+    "SELECT * FROM calls ORDER BY span_id",
+    "SELECT name, count(*) AS n FROM feedback WHERE recorded_at >= date_trunc('year', recorded_at) GROUP BY name ORDER BY name;",
+]
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=["means", "join", "feedback", "calls", "times"])
+def test_one_query_gives_the_same_by_duckdb_and_by_clickhouse(query: str, written: Written, clickhouse: str) -> None:
+    """The same text, the same columns in the same order, the same values."""
+
+    def plain(value: object) -> object:
+        """Times and 64-bit integers are JSON in ClickHouse's answer, and Python's own in DuckDB's."""
+        if isinstance(value, datetime):
+            return value.isoformat(" ")
+        return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 20 else value
+
+    def asked(source: str | Path) -> list[dict[str, object]]:
+        with reading.open(source) as reader:
+            return [{name: plain(value) for name, value in row.items()} for row in reader.sql(query)]
+
+    by_duckdb, by_clickhouse = asked(written.file), asked(clickhouse)
+    assert len(by_duckdb) > 1
+    for row in (*by_duckdb, *by_clickhouse):
+        for name in ("recorded_at", "start_time"):
+            if name in row:
+                row[name] = str(row[name])[:26]
+    assert by_clickhouse == by_duckdb
+
+
+def test_what_cannot_be_asked_by_sql_says_so(written: Written, clickhouse: str) -> None:
+    """Neither a trace store nor a query that is none."""
+    with reading.open(f"jaeger+{written.jaeger}") as reader, pytest.raises(SourceError, match="cannot be asked by SQL"):
+        reader.sql("SELECT 1")
+    for source in (written.file, clickhouse):
+        with reading.open(source) as reader, pytest.raises(SourceError, match="nonsense"):
+            list(reader.sql("SELECT nonsense FROM feedback"))
 
 
 @pytest.mark.parametrize("backend", ["jaeger", "tempo"])

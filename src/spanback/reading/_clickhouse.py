@@ -18,6 +18,7 @@ from spanback.reading._json import loads
 from spanback.reading._otlp import Record
 from spanback.reading._reader import Progress, Reader, call_of
 from spanback.reading._rows import Call
+from spanback.reading._sql import Column, with_tables
 
 Run = Callable[[str], AbstractContextManager[IO[bytes]]]
 """Runs a query and gives what it prints, to be read inside the block. Raises SourceError."""
@@ -102,6 +103,10 @@ class ClickHouse(Reader):
             if call is not None:
                 yield call
 
+    def sql(self, query: str) -> Iterator[dict[str, Any]]:
+        """The rows of a query over `feedback` and `calls`, by ClickHouse."""
+        return self.query(with_tables(Tables(has_logs=self._has_logs()), query))
+
     def query(self, sql: str) -> Iterator[dict[str, Any]]:
         """The rows that a query of your own gives, each by the names of its columns.
 
@@ -147,6 +152,50 @@ class ClickHouse(Reader):
             self._done += 1
             if self._progress is not None and not self._done % 10_000:
                 self._progress(self._done, self._done)
+
+
+class Tables:
+    """ClickHouse's words for the exporter's tables.
+
+    Args:
+        has_logs: Whether there is an `otel_logs`.
+    """
+
+    def __init__(self, *, has_logs: bool) -> None:
+        time_ns = "toUnixTimestamp64Nano(Timestamp)"
+        self.feedback_records = f"""
+            SELECT {time_ns} AS time_ns, 1 AS form, ServiceName AS service_name, SpanAttributes AS attributes
+            FROM otel_traces WHERE {_IS_CARRIER}
+        """  # noqa: S608 - made of constants
+        if has_logs:
+            self.feedback_records += f"""
+                UNION ALL
+                SELECT {time_ns} AS time_ns, 0 AS form, ServiceName AS service_name, LogAttributes AS attributes
+                FROM otel_logs WHERE {_IS_EVENT}
+            """  # noqa: S608 - as above
+        self.call_records = f"""
+            SELECT TraceId AS trace_id, SpanId AS span_id, nullIf(ParentSpanId, '') AS parent_span_id,
+                toString(SpanName) AS name, {time_ns} AS start_time_ns, toInt64(Duration) AS duration_ns,
+                toString(ServiceName) AS service_name, SpanAttributes AS attributes
+            FROM otel_traces WHERE {_IS_CALL}
+        """  # noqa: S608 - as above
+
+    def value(self, column: Column) -> str:
+        """An attribute as a value of its kind; NULL where it is absent."""
+        text = f"record.attributes['{column.attribute}']"
+        match column.kind:
+            case "number":
+                return f"toFloat64OrNull({text})"
+            case "integer":
+                return f"toInt64OrNull({text})"
+            case "boolean":
+                return f"if({text} = '', NULL, {text} = 'true')"
+            case "text":
+                return f"nullIf({text}, '')"
+
+    def moment(self, nanoseconds: str) -> str:
+        """Ns since the epoch as a time in UTC."""
+        return f"fromUnixTimestamp64Nano({nanoseconds}, 'UTC')"
 
 
 def over_http(server: Server, database: str) -> Run:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from spanback import semconv
+from spanback.errors import SourceError
+from spanback.reading._duckdb import Files, rows
 from spanback.reading._json import loads
-from spanback.reading._lines import lines, size_bytes, sources
+from spanback.reading._lines import is_gzip, lines, longest_line_bytes, size_bytes, sources
 from spanback.reading._otlp import Record, has, logs, spans
 from spanback.reading._reader import NO_OTLP, Progress, Reader, call_of
 from spanback.reading._rows import Call
@@ -75,6 +77,18 @@ class TelemetryFiles(Reader):
                 call = self._attempt(*place, call_of, span, service_name)
                 if call is not None:
                     yield call
+
+    def sql(self, query: str) -> Iterator[dict[str, Any]]:
+        """The rows of a query over `feedback` and `calls`, by DuckDB; damaged lines are passed over, and not told."""
+        by_form: dict[bool, list[str]] = {False: [], True: []}
+        longest_bytes = 0
+        try:
+            for source in self._sources:
+                by_form[is_gzip(source)].append(source.path)
+                longest_bytes = max(longest_bytes, longest_line_bytes(source))
+        except (OSError, EOFError, ValueError) as error:
+            raise SourceError(self.where, f"cannot be asked by SQL: {error}") from None
+        return rows(Files(by_form[False], by_form[True], longest_bytes), query)
 
     def _read_feedback(self) -> None:
         # The calls, if they are asked for too, are announced at once: a bar must not go back.

@@ -29,6 +29,7 @@ _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _MARGIN: Final = b"\xef\xbb\xbf \t\r\n"
 """What may stand around a line: a byte order mark and white space."""
+_BLOCK_BYTES: Final = 8 * 1024 * 1024
 _REPORT_BYTES: Final = 4 * 1024 * 1024
 
 Progress = Callable[[int], None]
@@ -100,6 +101,24 @@ def size_bytes(source: Source) -> int:
             return file.seek(0, 2)
     except OSError:
         return 0
+
+
+def is_gzip(source: Source) -> bool:
+    """Whether a source is compressed with gzip, by its content. Raises OSError."""
+    with source.open() as file:
+        return file.read(2) == _GZIP
+
+
+def longest_line_bytes(source: Source) -> int:
+    """At least as much as the longest line of a source holds, and at most 16 MB more. Raises what reading it raises."""
+    longest = blocks = 0
+    with source.open() as raw:
+        file = _decompressed(raw)
+        while block := file.read(_BLOCK_BYTES):
+            # A block with a line end in it closes what came before; only its existence is looked for.
+            blocks = 1 if b"\n" in block else blocks + 1
+            longest = max(longest, blocks)
+    return (longest + 1) * _BLOCK_BYTES
 
 
 def lines(source: Source, damaged: Callable[[DamagedLine], object], progress: Progress) -> Iterator[tuple[int, bytes]]:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from spanback import semconv
+from spanback.errors import SourceError
 from spanback.reading._join import Join
 from spanback.reading._lines import DamagedLine
 from spanback.reading._otlp import Record, attributes_of, call_from, has, has_content, ids_of
@@ -119,6 +120,21 @@ class Reader(ABC):
         """What the signals say by model and type. The arguments are those of `rated`."""
         self._calls_once()
         return self._join.summary(self._asked(name, since_ns, negative))
+
+    def sql(self, query: str) -> Iterator[dict[str, Any]]:
+        """The rows of a query over two tables, `feedback` and `calls`, each by the names of its columns.
+
+        `feedback` has one row for each signal that stands, `calls` one for each model call; the columns are named as
+        the fields of `Feedback` and `Call`. Read where the telemetry is, by DuckDB for files and by ClickHouse; a query
+        that keeps to what both understand runs unchanged on either.
+
+        Args:
+            query: One SELECT statement, which may begin with WITH.
+
+        Raises:
+            SourceError: The source does not answer or refuses the query, or cannot be asked by SQL.
+        """
+        raise SourceError(self.where, f"cannot be asked by SQL: {query[:80]!r}")
 
     def damaged(self) -> Iterator[DamagedLine]:
         """What could not be read so far, by place."""

@@ -1,0 +1,124 @@
+"""SQL over files: the same as the rows, whatever the files are like."""
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spanback import reading
+from spanback.errors import SourceError
+from spanback.reading import Feedback, _lines
+from tests.reading.writing import call_span, carrier_span, log_event, logs_line, spans_line
+
+WIRE = Path(__file__).parent / "wire" / "collector.jsonl"
+COUNT = "SELECT count(*) AS n FROM feedback"
+
+
+def _asked(source: Any, query: str) -> list[dict[str, Any]]:
+    with reading.open(source) as reader:
+        return list(reader.sql(query))
+
+
+def test_the_tables_hold_what_the_rows_hold() -> None:
+    """One row a signal that stands and one a call, with columns named as the rows' fields."""
+    with reading.open(WIRE) as reader:
+        feedback = {row.feedback_id: row for row in reader.feedback()}
+        calls = {call.span_id: call for call in reader.calls()}
+    asked = _asked(WIRE, "SELECT * FROM feedback ORDER BY time_ns")
+    assert [row["feedback_id"] for row in asked] == list(feedback)
+    for row in asked:
+        signal = feedback[row["feedback_id"]]
+        for name in ("name", "score", "weight", "source", "label", "comment", "span_id", "time_ns", "sampled", "scope"):
+            assert row[name] == getattr(signal, name), name
+        assert row["request_model"] == signal.dimensions.get("gen_ai.request.model")
+    found = _asked(WIRE, "SELECT * FROM calls")
+    assert {row["span_id"] for row in found} == set(calls)
+    for row in found:
+        call = calls[row["span_id"]]
+        for name in ("operation", "start_time_ns", "duration_ns", "input_tokens", "response_model", "parent_span_id"):
+            assert row[name] == getattr(call, name), name
+
+
+def test_means_of_stated_and_inferred_stay_apart() -> None:
+    """A query of the README's kind."""
+    query = "SELECT type, count(*) AS n, round(avg(score), 2) AS mean FROM feedback GROUP BY type ORDER BY type;"
+    assert _asked(WIRE, query) == [
+        {"type": "explicit", "n": 5, "mean": -0.38},
+        {"type": "implicit", "n": 1, "mean": 0.4},
+    ]
+
+
+def test_gzip_and_plain_files_are_one(tmp_path: Path) -> None:
+    """By content, whatever their names; what is in both counts once."""
+    (tmp_path / "a.jsonl").write_bytes(gzip.compress(WIRE.read_bytes()))
+    (tmp_path / "it's.jsonl").write_bytes(WIRE.read_bytes())
+    signal = Feedback("fb-more", 1, score=1.0, trace_id="1" * 32, span_id="2" * 16)
+    (tmp_path / "c.jsonl").write_text(logs_line(log_event(signal)))
+    assert _asked(tmp_path, COUNT) == [{"n": 7}]
+
+
+def test_damaged_lines_lose_nothing_else(tmp_path: Path) -> None:
+    """They are passed over."""
+    odd = {
+        "resourceSpans": [
+            {"scopeSpans": [{"spans": [{"name": 5, "attributes": [{"key": "feedback.id", "value": {}}]}]}]}
+        ]
+    }
+    file = tmp_path / "t.jsonl"
+    file.write_text('garbage\n{"a":\n' + WIRE.read_text() + json.dumps(odd) + '\n{"resourceSpans":"no"}\n')
+    assert _asked(file, COUNT) == [{"n": 6}]
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_long_line_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]) -> None:
+    """However long the longest line is, what it holds counts."""
+    monkeypatch.setattr(_lines, "_BLOCK_BYTES", 1024 * 1024)
+    call = {**call_span(next(iter(_calls()))), "name": "x" * 5_000_000}
+    signal = Feedback("fb", 1, score=1.0, trace_id="1" * 32, span_id="2" * 16)
+    file = tmp_path / "t.jsonl"
+    file.write_bytes(pack((spans_line(call, carrier_span(signal)) * 2 + WIRE.read_text()).encode()))
+    assert _asked(file, COUNT) == [{"n": 7}]
+
+
+def _calls() -> Any:
+    with reading.open(WIRE) as reader:
+        yield from reader.calls()
+
+
+def test_an_empty_folder_has_empty_tables(tmp_path: Path) -> None:
+    """No file is no failure."""
+    assert _asked(tmp_path, COUNT) == [{"n": 0}]
+    assert _asked(tmp_path, "SELECT * FROM calls") == []
+
+
+def test_a_wrong_query_is_told() -> None:
+    """In DuckDB's words."""
+    with pytest.raises(SourceError, match="nonsense"):
+        _asked(WIRE, "SELECT nonsense FROM feedback")
+
+
+def test_an_unreadable_file_is_told(tmp_path: Path) -> None:
+    """A broken gzip file cannot be asked."""
+    (tmp_path / "t.jsonl").write_bytes(gzip.compress(WIRE.read_bytes())[:-20])
+    with pytest.raises(SourceError, match="cannot be asked by SQL"):
+        _asked(tmp_path, COUNT)
+
+
+def test_without_duckdb_its_package_is_named(run_without: Callable[..., str]) -> None:
+    """Everything else works without it."""
+    code = """
+from spanback import reading
+reader = reading.open(sys.argv[1])
+print(len(list(reader.feedback())))
+try:
+    list(reader.sql("SELECT 1"))
+except OSError as error:
+    print(error)
+"""
+    assert run_without("duckdb", code, str(WIRE)).splitlines() == [
+        "6",
+        "SQL over files: needs DuckDB: pip install 'spanback[sql]'",
+    ]
