@@ -37,7 +37,7 @@ class Files:
     """
 
     def __init__(self, plain: Sequence[str], gzip: Sequence[str], longest_bytes: int) -> None:
-        parts = ((plain, "none"), (gzip, "gzip"))
+        parts = ((plain, "uncompressed"), (gzip, "gzip"))
         some = [_lines(paths, form, longest_bytes) for paths, form in parts if paths]
         self._lines = (
             " UNION ALL ".join(some)
