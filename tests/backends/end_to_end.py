@@ -108,8 +108,8 @@ def both_backends(folder: Path) -> Path:
 class Backends:
     """A collector that feeds Jaeger, Tempo, Prometheus and files, and these ClickHouse; a context manager."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, sampling: Mapping[str, str] = TAIL_SAMPLING) -> None:
+        self._folder, self._sampling = folder, sampling
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -119,10 +119,10 @@ class Backends:
             "SPANBACK_TRACES_ENDPOINT": self.jaeger.otlp_grpc_endpoint,
             "SECOND_TRACES_ENDPOINT": self.tempo.otlp_grpc_endpoint,
         }
-        self.collector = enter(Collector(both_backends(self._folder), {**endpoints, **TAIL_SAMPLING}))
+        self.collector = enter(Collector(both_backends(self._folder), {**endpoints, **self._sampling}))
         self.prometheus = enter(Prometheus([self.collector.metrics_endpoint]))
         self.clickhouse = enter(ClickHouse())
-        self._loaded_lines = {"feedback": 0, "logs": 0}
+        self._loaded_lines = dict.fromkeys(("feedback", "traces", "logs"), 0)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -161,16 +161,21 @@ class Backends:
         ]
 
     def in_clickhouse(self) -> list[Signal]:
-        """The signals in ClickHouse, which takes what is new in the files first, spans and log events."""
-        load = runpy.run_path(str(CLICKHOUSE / "load.py"))
-        self.clickhouse.make("otel", "tables.sql", "views.sql")
-        for kind, table, rows_of in (("feedback", "otel_traces", "trace_rows"), ("logs", "otel_logs", "log_rows")):
-            lines = self.collector.file_lines(kind)
-            rows = [row for line in lines[self._loaded_lines[kind] :] for row in load[rows_of](line)]
-            self.clickhouse.insert(table, rows, database="otel")
-            self._loaded_lines[kind] = len(lines)
+        """The signals in ClickHouse."""
+        self.load_clickhouse()
         query = "SELECT feedback_id, name, score, weight, trace_id, span_id FROM feedback FINAL"
         return [Signal(**row) for row in self.clickhouse.rows(query, database="otel")]
+
+    def load_clickhouse(self) -> None:
+        """Hands over to ClickHouse what is new in the files."""
+        load = runpy.run_path(str(CLICKHOUSE / "load.py"))
+        self.clickhouse.make("otel", "tables.sql", "views.sql")
+        for kind, known in self._loaded_lines.items():
+            lines = self.collector.file_lines(kind)
+            table, rows_of = ("otel_logs", "log_rows") if kind == "logs" else ("otel_traces", "trace_rows")
+            rows = [row for line in lines[known:] for row in load[rows_of](line)]
+            self.clickhouse.insert(table, rows, database="otel")
+            self._loaded_lines[kind] = len(lines)
 
     def in_prometheus(self) -> Sums | None:
         """What Prometheus has added up; None while it has not everything of a signal."""

@@ -63,12 +63,12 @@ def run_app(server: Collector | Jaeger | Tempo, protocol: str, service: str, *wh
 
 
 @contextmanager
-def app(server: Collector, service: str, **resource: str) -> Iterator[TracerProvider]:
+def app(server: Collector, service: str, *, capture_content: bool = False, **resource: str) -> Iterator[TracerProvider]:
     """An app whose spans and feedback leave for a collector in small batches; all have left when the block ends."""
     provider = TracerProvider(resource=Resource({"service.name": service, **resource}), shutdown_on_exit=False)
     exporter = OTLPSpanExporter(endpoint=server.otlp_grpc_endpoint, insecure=True)
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=50, max_export_batch_size=64))
-    spanback.instrument(tracer_provider=provider, clients=[], set_up=False)
+    spanback.instrument(tracer_provider=provider, clients=[], set_up=False, capture_content=capture_content)
     try:
         yield provider
     finally:
