@@ -1,0 +1,1 @@
+"""The README, section by section."""
