@@ -78,6 +78,7 @@ def _common(one: str, other: str) -> int:
 
 
 def _checked(field: str, value: object) -> str:
-    if not isinstance(value, str) or len(value) > TEXT_LIMIT_CHARACTERS:
+    text = str.__str__(value) if isinstance(value, str) else None  # an app's own kind of text may fail in any method
+    if text is None or len(text) > TEXT_LIMIT_CHARACTERS:
         raise InvalidFeedback(field, value, TEXT_RULE)
-    return str.__str__(value)
+    return text

@@ -83,9 +83,11 @@ def record_many(
 
 
 def _list_of(items: object) -> list[Any]:
-    if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, Iterable):
+    is_one = isinstance(items, (str, bytes, Mapping)) or not isinstance(items, Iterable)
+    listed = None if is_one else never_raise(list, cast("Iterable[Any]", items))  # what gives the items may fail
+    if listed is None:
         raise InvalidFeedback("items", items, _rules.ITEMS_RULE)
-    return list(cast("Iterable[Any]", items))
+    return listed
 
 
 def _checked_batch(items: list[Mapping[str, Any]], settings: Settings) -> list[Checked]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
 from spanback import _settings
 from spanback._people import keyed_hash
@@ -23,6 +24,8 @@ from spanback.feedback._rules import Placement, Primitive, Source, Type, checked
 from spanback.feedback._scope import checked_aim, scoped
 from spanback.feedback._signal import Signal
 from spanback.feedback._target import KIND_RULE, NOTHING_RULE, NOWHERE, Scope, Target, resolve
+
+_AUTO: Final = "auto"
 
 Checked = tuple[Feedback, tuple[tuple[Target, Relation], ...], Placement]
 
@@ -52,7 +55,7 @@ def record_feedback(
     choice: int | None = None,
     tool_call_id: str | None = None,
     document_id: str | None = None,
-    placement: Placement = "auto",
+    placement: Placement = _AUTO,
 ) -> Receipt:
     """Records how good a response was, seconds or weeks after it was given.
 
@@ -125,7 +128,7 @@ def record_feedback(
         criterion=criterion,
         is_strict=settings.strict,
     )
-    where = placement if placement == "auto" else checked_placement(placement)
+    where = placement if placement is _AUTO else checked_placement(placement)
     if scope is None and conversation_id is None and choice is None and tool_call_id is None and document_id is None:
         found = resolved(target)
     else:

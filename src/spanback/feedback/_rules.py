@@ -200,7 +200,7 @@ def checked_improvement(value: object) -> str:
     """A JSON value, as JSON."""
     # Containers of the app's own classes may raise anything while they are read, deep ones RecursionError.
     text = never_raise(_ENCODER.encode, value)
-    if text is None or not _fits(text, IMPROVEMENT_LIMIT_BYTES) or (isinstance(value, str) and not value.strip()):
+    if text is None or not _fits(text, IMPROVEMENT_LIMIT_BYTES) or (isinstance(value, str) and not str.strip(value)):
         raise InvalidFeedback("improvement", value, IMPROVEMENT_RULE)
     return text
 

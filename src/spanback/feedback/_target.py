@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Final, Literal, NamedTuple, cast
 
 from opentelemetry import trace
@@ -41,6 +42,24 @@ _ID_KEYS: Final = ("id", "responseId", "response_id")
 _TOOL: Final = "execute_tool"
 _INSIDE: Final = ("response", "chunk", "_response", "_raw_stream")
 """Where raw responses, stream helpers and stream events keep what they wrap."""
+
+
+_TEXTS: Final = (
+    "response_id",
+    "provider_name",
+    "request_model",
+    "response_model",
+    "prompt_name",
+    "prompt_version",
+    "conversation_id",
+    "experiment",
+    "variant",
+)
+_TEXTS_OF: Final = attrgetter(*_TEXTS)
+_NONE: Final = type(None)
+_TEXT_KINDS: Final = frozenset((str, _NONE))
+_INTS: Final = (int, _NONE)
+_NO_TAGS: Final[tuple[str, ...]] = ()
 
 
 class Target(NamedTuple):
@@ -105,7 +124,7 @@ def resolve(target: object, field: str = "target") -> Target | None:
         span = trace.get_current_span()
         return _of_span(span) if span.get_span_context().is_valid else None
     if isinstance(target, str):
-        return _of_text(target, field)
+        return _of_text(str.__str__(target), field)
     if isinstance(target, trace.SpanContext):
         return _of_context(target)
     if isinstance(target, Context):
@@ -183,8 +202,41 @@ def _told_by(response: object) -> tuple[str | None, str | None]:
 
 
 def _of_ref(ref: SpanRef) -> Target:
+    if not _TEXT_KINDS.issuperset(map(type, _TEXTS_OF(ref))) or not _is_plain(ref):
+        ref = _plain(ref)
     known = _fits(ref.trace_id, 128) and _fits(ref.span_id, 64)
     return Target(ref if known else None, ref.response_id, "response")
+
+
+def _is_plain(ref: SpanRef) -> bool:
+    return (
+        type(ref.sampled) is bool
+        and type(ref.start_time_ns) in _INTS
+        and type(ref.root_span_id) in _INTS
+        and ref.tags is _NO_TAGS
+    )
+
+
+def _plain(ref: SpanRef) -> SpanRef:
+    """A reference that an app has made of something else, without what none can hold."""
+    tags = cast("object", ref.tags)
+    texts = tuple(cast("tuple[object, ...]", tags)) if type(tags) is tuple else ()
+    start_time_ns, root_span_id = ref.start_time_ns, ref.root_span_id
+    return SpanRef(
+        ref.trace_id,
+        ref.span_id,
+        never_raise(bool, ref.sampled) is True,
+        int(start_time_ns) if _fits(start_time_ns, 63) and start_time_ns else None,
+        **{name: _as_text(value) for name, value in zip(_TEXTS, _TEXTS_OF(ref), strict=True)},
+        tags=tuple(text for text in map(_as_text, texts) if text),
+        root_span_id=int(root_span_id) if _fits(root_span_id, 64) and root_span_id else None,
+    )
+
+
+def _as_text(value: object) -> str | None:
+    if isinstance(value, str):
+        return str.__str__(value)
+    return str(value) if type(value) in (int, float, bool) else None
 
 
 def _fits(number: object, bits: int) -> bool:
