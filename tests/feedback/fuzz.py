@@ -273,7 +273,8 @@ def _problems(span: ReadableSpan, *, encoded: bool) -> Iterator[str]:
             yield f"without {name}"
     if len(span.events) != 1 or span.name != f"feedback {said.get('feedback.name')}":
         yield f"events {len(span.events)}, name {span.name!r}"
-    if "feedback.rejected.span_ids" not in said and len(span.links) != bool(said["feedback.target.resolved"]):
+    is_on_span = said["feedback.target.resolved"] and said["feedback.target.scope"] != "conversation"
+    if "feedback.rejected.span_ids" not in said and len(span.links) != is_on_span:
         yield f"links {len(span.links)}"
     if not -1.0 <= said.get("feedback.score", 0.0) <= 1.0:
         yield f"score {said['feedback.score']}"
