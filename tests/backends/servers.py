@@ -1,6 +1,6 @@
 """The collector, Jaeger, Tempo and Prometheus as processes of a test, on free loopback ports.
 
-``python -m tests.backends.servers build`` builds the first three; a server that is started without it builds its own
+``python -m tests.backends.servers build`` builds those that are built from Go; a server that is started without it builds its own
 binary first. Prometheus, in prometheus.py, is the one that is installed.
 """
 
@@ -348,7 +348,7 @@ class Tempo(Server):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """``build [name ...]`` builds the named servers, or all three; returns the exit code."""
+    """``build [name ...]`` builds the named servers, or all of them; returns the exit code."""
     if not arguments or arguments[0] != "build" or not set(arguments[1:]) <= set(builds.RECIPES):
         builds.progress(f"usage: python -m tests.backends.servers build [{'|'.join(builds.RECIPES)} ...]")
         return 2

@@ -7,8 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,20 +86,6 @@ def pipeline(collector_binary: None, tempo: Tempo) -> Iterator[Pipeline]:  # noq
         yield Pipeline(collector, signals, messages)
 
 
-def send_gauges(collector: Collector, service: str, **values: int) -> None:
-    """Sends metrics as an app with a spool does; dots in names are written as underscores."""
-    now = str(time.time_ns())
-    metrics = [
-        {"name": name, "gauge": {"dataPoints": [{"asInt": str(value), "timeUnixNano": now}]}}
-        for name, value in values.items()
-    ]
-    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": service}}]}
-    payload = {"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"metrics": metrics}]}]}
-    url, headers = f"{collector.otlp_http_endpoint}/v1/metrics", {"Content-Type": "application/json"}
-    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(payload).encode(), headers), timeout=5) as done:
-        assert done.status == 200
-
-
 @pytest.fixture(scope="session")
 def scraped(
     pytestconfig: pytest.Config, pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory
@@ -115,9 +99,14 @@ def scraped(
     targets = (pipeline.collector.metrics_endpoint, pipeline.collector.own_metrics_endpoint)
     with Prometheus(targets, rules=rules) as prometheus:
         eventually(lambda: prometheus.query("sum(feedback_signals_total)"))
-        run_app(pipeline.collector, CALLS // 2)
-        send_gauges(pipeline.collector, "travel-assistant", feedback_spool_pending=7, feedback_spool_dead_letters=0)
+        run_app(pipeline.collector, CALLS // 2, SPANBACK_SPOOL=str(tmp_path_factory.mktemp("spool") / "spool.db"))
         yield prometheus
+
+
+@pytest.fixture(scope="session")
+def collector_deploy_binary(pytestconfig: pytest.Config) -> None:
+    """Makes sure that the newer collector is built, which has what larger installations need."""
+    _require("collector_deploy", pytestconfig)
 
 
 @pytest.fixture(scope="session")
