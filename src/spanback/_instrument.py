@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -13,7 +15,9 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from spanback import _settings, export
-from spanback._settings import Consent, Redact
+from spanback._index import Index, SharedIndex, opened
+from spanback._settings import Consent, Redact, Settings
+from spanback._sharing import SHARING
 from spanback._telemetry import TELEMETRY
 from spanback.errors import InvalidSetting
 from spanback.instrumentation import CLIENTS, NOTICING, WRAPPING, TargetStatus
@@ -34,9 +38,12 @@ class _Given:
     adopt: bool | None = None
     file: str | None = None
     feedback: dict[str, object] | None = None
+    index: object = None
+    index_ttl_s: float | None = None
     durable: str | None = None
 
 
+_logger: Final = logging.getLogger("spanback")
 _given: Final = _Given()
 
 
@@ -57,6 +64,8 @@ def instrument(
     self_rating: bool | None = None,
     abandoned_streams: bool | None = None,
     durable: str | PathLike[str] | None = None,
+    index: str | Index | None = None,
+    index_ttl_s: float | None = None,
     set_up: bool = True,
 ) -> None:
     """Puts a span around every call of every LLM client that spanback knows, imported already or later.
@@ -96,6 +105,12 @@ def instrument(
             stays until OTLP's backend, as the OTEL_* variables name it, has accepted it. Processes may share it. With
             it `record_feedback` waits for the disk, and raises SpoolUnavailable where it cannot write, unless
             SPANBACK_SPOOL_FULL is `drop_oldest`. When None, SPANBACK_SPOOL decides.
+        index: Where processes share which response came from which span, so that each of them can rate a response by
+            its id: `sqlite:///path` on one machine, `redis://host` (extra `redis`) on many, or an object with the
+            methods `put(response_id, ref)` and `find(response_id)`. Model calls never wait for it. When None,
+            SPANBACK_INDEX decides.
+        index_ttl_s: For how long the shared index knows a response, in seconds. When None, SPANBACK_INDEX_TTL_S
+            decides, and without it a week.
         set_up: Whether the SDK may be set up if the app sets no provider.
 
     Raises:
@@ -123,12 +138,16 @@ def instrument(
     adopting = next((one for one in (adopt, _given.adopt) if one is not None), settings.adopt)
     settings = replace(settings, clients=chosen, adopt=adopting, file=path, spool=spool)
 
+    found, ttl_s = _checked_index(index, index_ttl_s, settings)
+
     _given.tracer_provider = tracer_provider or _given.tracer_provider
     _given.meter_provider = meter_provider or _given.meter_provider
     _given.logger_provider = logger_provider or _given.logger_provider
     _given.capture_content, _given.clients, _given.file = content, chosen, path
     _given.adopt, _given.feedback, _given.durable = adopting, feedback, spool
+    _given.index, _given.index_ttl_s = index or _given.index, ttl_s
     _settings.use(settings)
+    SHARING.use(found)
     TELEMETRY.configure(
         tracer_provider=_given.tracer_provider,
         meter_provider=_given.meter_provider,
@@ -150,6 +169,7 @@ def uninstrument() -> None:
     WRAPPING.remove()
     NOTICING.remove()
     TELEMETRY.configure()
+    SHARING.use(None)
     _settings.use(None)
     for field in fields(_Given):
         setattr(_given, field.name, None)
@@ -162,6 +182,27 @@ def status() -> list[TargetStatus]:
         One `TargetStatus` a target.
     """
     return WRAPPING.status()
+
+
+def _checked_index(given: Any, ttl_s: Any, settings: Settings) -> tuple[SharedIndex | None, float]:
+    """The shared index that is asked for: that in force, where nothing has changed."""
+    for_s = next(one for one in (ttl_s, _given.index_ttl_s, settings.index_ttl_s) if one is not None)
+    if isinstance(for_s, bool) or not isinstance(for_s, (int, float)) or not 1 <= for_s < math.inf:
+        raise InvalidSetting("index_ttl_s", for_s, "must be a number of seconds, at least 1")
+    asked = given or _given.index or settings.index
+    if asked is None:
+        return None, for_s
+    if SHARING.index is not None and (asked, for_s) == SHARING.named:
+        return SHARING.index, for_s
+    try:
+        found = opened(asked, for_s)
+    except InvalidSetting as problem:
+        if asked is not settings.index:
+            raise
+        _logger.warning("SPANBACK_INDEX is not used: %s", problem)  # a wrong variable must not stop an app
+        return None, for_s
+    SHARING.named = (asked, for_s)
+    return found, for_s
 
 
 def _enabled() -> frozenset[str]:

@@ -28,7 +28,7 @@ EMIT_EVENT: Final = "OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT"
 DISABLED_INSTRUMENTATIONS: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 TOKEN_KEYS: Final = "SPANBACK_TOKEN_KEYS"
 
-_SECRET: Final = frozenset({"user_hash_key", "token_keys"})
+_SECRET: Final = frozenset({"user_hash_key", "token_keys", "index"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class Settings:
     spool_full: SpoolFullChoice = "raise"
 
     def __repr__(self) -> str:
-        """All fields but the keys."""
+        """All fields but the keys, and what may hold a password."""
         shown = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.name not in _SECRET)
         return f"Settings({shown})"
 
@@ -175,7 +175,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         self_rating=_flag(env.get("SPANBACK_SELF_RATING"), default=False),
         abandoned_streams=_flag(env.get("SPANBACK_ABANDONED_STREAMS"), default=False),
         index=env.get("SPANBACK_INDEX", "").strip() or None,
-        index_ttl_s=_number(env.get("SPANBACK_INDEX_TTL_S"), 604_800.0),
+        index_ttl_s=max(1.0, _number(env.get("SPANBACK_INDEX_TTL_S"), 604_800.0)),
         token_keys=_names(env.get(TOKEN_KEYS, "")),
         token_audience=env.get("SPANBACK_TOKEN_AUDIENCE", "").strip() or "spanback",
         sdk_disabled=_flag(env.get("OTEL_SDK_DISABLED"), default=False),

@@ -6,7 +6,7 @@ import re
 import struct
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import compress
@@ -277,6 +277,10 @@ class ResponseIndex:
         self._limit = limit
         self._max_age_ns = int(max_age_s * 1e9)
         self._handles: OrderedDict[str, tuple[Handle, str | None]] = OrderedDict()
+        self.offer: Callable[[str, Handle, str | None], None] | None = None
+        """Is told of each response, where processes share an index; it never waits and never raises."""
+        self.ask: Callable[[str], SpanRef | None] | None = None
+        """Is asked for what is not known here. It may wait for a moment, and never raises."""
 
     def __len__(self) -> int:
         return len(self._handles)
@@ -285,6 +289,8 @@ class ResponseIndex:
         """Notes where a response came from; a known id is overwritten. Never raises."""
         handles = self._handles
         handles[response_id] = (handle, response_model)
+        if self.offer is not None:
+            self.offer(response_id, handle, response_model)
         if len(handles) > self._limit:
             try:
                 handles.popitem(last=False)
@@ -306,6 +312,10 @@ class ResponseIndex:
             self._handles.pop(response_id, None)
             return None
         return SpanRef.from_handle(handle, response_id, response_model)
+
+    def find_anywhere(self, response_id: str) -> SpanRef | None:
+        """As `find`; what is not known here may be known to the shared index. Never raises."""
+        return self.find(response_id) or (None if self.ask is None else self.ask(response_id))
 
     def clear(self) -> None:
         """Forgets everything."""

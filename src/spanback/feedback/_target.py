@@ -265,7 +265,7 @@ def _of_token(token: str, field: str) -> Target:
 
 
 def _of_id(response_id: str) -> Target:
-    return Target(RESPONSES.find(response_id), response_id, "response")
+    return Target(RESPONSES.find_anywhere(response_id), response_id, "response")
 
 
 def _of_context(context: trace.SpanContext) -> Target:

@@ -1,0 +1,339 @@
+"""A response that one process got is rated in another by its id alone."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import spanback
+from spanback import InvalidSetting, SpanRef
+from spanback._index import SharedIndex, _shared, opened
+from spanback._index._opening import EXTRA_RULE, INDEX_RULE
+from spanback._index._value import packed, unpacked
+from spanback._sharing import SHARING
+from spanback._spanref import RESPONSES
+from spanback.demo._loopback import LoopbackServer
+from spanback.testing import InMemoryTelemetry
+from tests.index.conftest import HANDLE, RedisServer, eventually
+from tests.index.noting import note
+
+REF = SpanRef.from_handle(HANDLE, "resp_1", "gpt-4o-mini-2024-07-18")
+
+
+@pytest.fixture
+def telemetry() -> Iterator[InMemoryTelemetry]:
+    """Providers in memory; `instrument()` is taken back after the test."""
+    yield InMemoryTelemetry()
+    spanback.uninstrument()
+
+
+def start(telemetry: InMemoryTelemetry, **choices: Any) -> None:
+    """Instruments with providers in memory."""
+    spanback.instrument(tracer_provider=telemetry.tracer_provider, set_up=False, clients=[], **choices)
+
+
+def test_what_is_noted_is_found_elsewhere(url: str, telemetry: InMemoryTelemetry) -> None:
+    """Another index on the same store has the whole reference, and feedback by the id is resolved."""
+    start(telemetry, index=url)
+    RESPONSES.add("resp_1", HANDLE, "gpt-4o-mini-2024-07-18")
+    spanback.flush()
+    RESPONSES.clear()
+    receipt = spanback.record_feedback("resp_1", score=1)
+    assert (receipt.status, receipt.target) == ("recorded", REF)
+    other = opened(url, 60)
+    assert other.find("resp_1") == REF
+    assert other.find("resp_2") is None
+    assert spanback.record_feedback("resp_2", score=1).status == "unresolved"
+
+
+def test_an_entry_has_its_time(url: str) -> None:
+    """After the time limit it is unknown."""
+    index = opened(url, 1)
+    index.offer("resp_1", HANDLE, None)
+    assert index.flush(5)
+    eventually(lambda: index.find("resp_1") is None)
+    assert index.close(5)
+
+
+CALLER = """
+import openai, spanback, sys
+from spanback.testing import InMemoryTelemetry
+spanback.instrument(tracer_provider=InMemoryTelemetry().tracer_provider, set_up=False)
+made = openai.OpenAI().chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "Kyoto?"}])
+print(spanback.reference(made).traceparent, made.id)
+"""
+
+
+def test_a_web_worker_rates_what_another_one_got(url: str, telemetry: InMemoryTelemetry) -> None:
+    """A call of the real client in another process, noted at its exit; the variable is enough."""
+    with LoopbackServer() as server:
+        given = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "none", "SPANBACK_INDEX": url}
+        done = subprocess.run(
+            [sys.executable, "-c", CALLER], env={**os.environ, **given}, capture_output=True, text=True, check=True, timeout=60
+        )  # fmt: skip
+    traceparent, response_id = done.stdout.split()
+    assert done.stderr == ""
+    start(telemetry, index=url)
+    receipt = spanback.record_feedback(response_id, score=1)
+    assert receipt.status == "recorded"
+    assert receipt.target is not None
+    assert receipt.target.traceparent == traceparent
+    assert spanback.reference({"id": response_id}) == receipt.target
+
+
+def test_many_processes_write_at_once(url: str) -> None:
+    """Nothing is lost between three of them."""
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=note, args=(url, 200 * number, 200)) for number in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0] * 3
+    index = opened(url, 600)
+    assert all(index.find(f"resp_{number}") is not None for number in range(600))
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform does not fork")
+def test_a_forked_process_goes_on_by_itself(url: str) -> None:
+    """It has a thread and connections of its own; what waited in its parent is its parent's to write."""
+    index = opened(url, 60)
+    index.offer("parent", HANDLE, None)
+    assert index.flush(5)
+    assert index.find("parent") is not None
+    child = os.fork()
+    if child == 0:
+        index.offer("child", HANDLE, None)
+        ok = index.flush(5) and index.find("parent") is not None
+        os._exit(0 if ok else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert index.find("child") is not None
+    index.offer("again", HANDLE, None)
+    assert index.flush(5)
+    assert index.find("again") is not None
+
+
+def test_a_redis_that_is_down_costs_a_bounded_moment(
+    redis_server: RedisServer, telemetry: InMemoryTelemetry, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """Calls go on, feedback is unresolved, one WARNING is logged, and it is found again once the server is back."""
+    start(telemetry, index=redis_server.url)
+    redis_server.stop()
+    caplog.set_level(logging.DEBUG, "spanback")
+    before_s = time.monotonic()
+    for _ in range(20):
+        assert spanback.record_feedback("resp_1", score=1).status == "unresolved"
+        RESPONSES.add("resp_2", HANDLE, None)
+    assert time.monotonic() - before_s < 2
+    spanback.flush()
+    warnings = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+    assert warnings == [
+        "The shared index does not answer; feedback by response id alone stays unresolved. Said once a minute; DEBUG says why."
+    ]
+    assert "secret-word" not in caplog.text
+    redis_server.start()
+    monkeypatch.setattr(_shared, "PAUSE_S", 0.0)
+    RESPONSES.add("resp_1", HANDLE, None)
+    spanback.flush()
+    RESPONSES.clear()
+    assert spanback.record_feedback("resp_1", score=1).status == "recorded"
+
+
+def test_an_sqlite_file_that_cannot_be_written(
+    tmp_path: Path, telemetry: InMemoryTelemetry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A folder that does not exist is no reason to fail; it is said once."""
+    start(telemetry, index=f"sqlite:///{tmp_path / 'missing' / 'index.db'}")
+    for number in range(3):
+        RESPONSES.add(f"resp_{number}", HANDLE, None)
+        spanback.flush()
+    assert [one.getMessage() for one in caplog.records] == [
+        (
+            "The shared index does not take responses; other processes will not find them by their ids. "
+            "Said once a minute; DEBUG says why."
+        )
+    ]
+
+
+def test_the_file_is_its_owners_and_holds_no_content(tmp_path: Path) -> None:
+    """What stands there is ids, names and numbers; old entries go."""
+    path = tmp_path / "index.db"
+    index = opened(f"sqlite:///{path}", 1)
+    index.offer("resp_1", HANDLE, "m")
+    assert index.flush(5)
+    assert path.stat().st_mode & 0o777 == 0o600
+    with sqlite3.connect(path) as connection:
+        ((text,),) = connection.execute("SELECT ref FROM spanback_refs").fetchall()
+        assert json.loads(text) == [1, 10, 11, True, HANDLE[3], "resp_1", "openai", "gpt-4o-mini", "m", "greeting", "7", "c-1", ["beta"], "tone", "warm", 12]  # fmt: skip
+        assert len(text) < 200
+        connection.execute("UPDATE spanback_refs SET expires_s = 0")
+    connection.close()
+    index.index._pruned_s = float("-inf")
+    index.offer("resp_2", HANDLE, "m")
+    assert index.flush(5)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT response_id FROM spanback_refs").fetchall() == [("resp_2",)]
+    connection.close()
+
+
+class Own:
+    """An index of an app's own."""
+
+    def __init__(self) -> None:
+        self.noted: dict[str, SpanRef] = {}
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def put(self, response_id: str, ref: SpanRef) -> None:
+        """Notes it, once the gate is open."""
+        self.gate.wait()
+        if response_id == "bad":
+            raise RuntimeError
+        self.noted[response_id] = ref
+
+    def find(self, response_id: str) -> Any:
+        """What was noted; something odd for one id."""
+        if response_id == "bad":
+            raise RuntimeError
+        return "odd" if response_id == "odd" else self.noted.get(response_id)
+
+
+def test_an_app_may_bring_its_own(telemetry: InMemoryTelemetry) -> None:
+    """Two methods are enough; what they raise or give that is no reference does no harm."""
+    own = Own()
+    start(telemetry, index=own)
+    sharing = SHARING.index
+    start(telemetry)
+    assert SHARING.index is sharing
+    RESPONSES.add("resp_1", HANDLE, None)
+    RESPONSES.add("bad", HANDLE, None)
+    spanback.flush()
+    assert list(own.noted) == ["resp_1"]
+    RESPONSES.clear()
+    assert spanback.reference("resp_1") == own.noted["resp_1"]
+    assert spanback.reference("odd") is None
+    assert spanback.reference("bad") is None
+    assert spanback.reference("resp_1") is None, "it is not asked right after a failure"
+
+
+def test_calls_never_wait_for_it(
+    telemetry: InMemoryTelemetry, caplog: pytest.LogCaptureFixture, monkeypatch: Any
+) -> None:
+    """An index that hangs holds up nothing; what does not fit into the queue is dropped, and said."""
+    monkeypatch.setattr(_shared, "QUEUE_LIMIT", 100)
+    own = Own()
+    own.gate.clear()
+    index = SharedIndex(own)
+    before_s = time.monotonic()
+    for number in range(1_000):
+        index.offer(f"resp_{number}", HANDLE, None)
+    assert not index.flush(0.05)
+    assert time.monotonic() - before_s < 2
+    assert [one.getMessage() for one in caplog.records] == [
+        (
+            "The shared index takes responses more slowly than they are made; some are not noted in it. "
+            "Said once a minute; DEBUG says why."
+        )
+    ]
+    own.gate.set()
+    assert index.close(5)
+    assert 100 <= len(own.noted) < 1_000
+
+
+@pytest.mark.parametrize(
+    ("bad", "rule"),
+    [
+        *[(bad, INDEX_RULE) for bad in ("", " ", "index.db", "sqlite:///", "sqlite://index.db", "sqlite:///a\0b", "mysql://u:secret@h/d", "redis", 7, object())],
+        ("redis://u:secret@host:port", INDEX_RULE),
+    ],
+)  # fmt: skip
+def test_what_is_no_index_is_refused(telemetry: InMemoryTelemetry, bad: Any, rule: str) -> None:
+    """The error names the rule, and no password."""
+    with pytest.raises(InvalidSetting) as refusal:
+        start(telemetry, index=bad or "x")
+    assert (refusal.value.setting, refusal.value.rule) == ("index", rule)
+    assert "secret" not in f"{refusal.value!r} {refusal.value.value!r}"
+
+
+def test_without_redis_client_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client is an extra."""
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(InvalidSetting) as refusal:
+        opened("redis://host", 60)
+    assert refusal.value.rule == EXTRA_RULE
+
+
+@pytest.mark.parametrize("bad", [0, 0.5, -1, True, "60", float("inf"), float("nan")])
+def test_the_time_limit_is_a_number_of_seconds(telemetry: InMemoryTelemetry, bad: Any) -> None:
+    """At least one."""
+    with pytest.raises(InvalidSetting) as refusal:
+        start(telemetry, index_ttl_s=bad)
+    assert refusal.value.setting == "index_ttl_s"
+
+
+def test_a_wrong_variable_stops_nothing(
+    telemetry: InMemoryTelemetry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said, without what may be a password."""
+    monkeypatch.setenv("SPANBACK_INDEX", "mysql://u:secret@h/d")
+    monkeypatch.setenv("SPANBACK_INDEX_TTL_S", "0")
+    start(telemetry)
+    assert SHARING.index is None
+    assert [one.getMessage() for one in caplog.records] == [
+        f"SPANBACK_INDEX is not used: index='mysql://...' {INDEX_RULE}"
+    ]
+
+
+TEXTS = st.none() | st.text(max_size=5)
+REFS = st.builds(
+    SpanRef,
+    st.integers(1, (1 << 128) - 1),
+    st.integers(1, (1 << 64) - 1),
+    st.booleans(),
+    st.none() | st.integers(1, (1 << 63) - 1),
+    *[TEXTS] * 7,
+    st.lists(st.text(max_size=3), max_size=2).map(tuple),
+    TEXTS,
+    TEXTS,
+    st.none() | st.integers(1, (1 << 64) - 1),
+)
+
+
+@given(REFS)
+def test_a_value_is_read_back_as_it_was(ref: SpanRef) -> None:
+    """Whatever a reference holds."""
+    assert unpacked(packed(ref)) == ref
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "null", "[]", "[1]", "[2,10,11]", "[1,10]", "[1,0,11]", '[1,"a",11]', "[1,true,11]", "[1,10,11,1]",
+     '[1,10,11,true,"x"]', "[1,10,11,true,null,7]", "[1" + ",1" * 20 + "]", "[1,10,11,true,null,null,null,null,null,null,null,null,[7]]",
+     "[1,10,11,true,null,null,null,null,null,null,null,null,7]", " " * 20_000],
+)  # fmt: skip
+def test_a_value_that_is_none_is_not_believed(text: str) -> None:
+    """Whoever may write to the store may write anything; a later version's values are not guessed at."""
+    assert unpacked(text) is None
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists).map(json.dumps))
+def test_no_value_raises(text: str) -> None:
+    """It is a reference or nothing."""
+    found = unpacked(text)
+    assert found is None or isinstance(found, SpanRef)
