@@ -85,16 +85,16 @@ async def test_vertex(bench: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "place"),
+    ("host", "provider"),
     [
-        ("https://us-central1-aiplatform.googleapis.com/", ("us-central1-aiplatform.googleapis.com", 443, True)),
-        ("https://generativelanguage.googleapis.com", ("generativelanguage.googleapis.com", 443, False)),
-        ("", (None, None, False)),
+        ("us-central1-aiplatform.googleapis.com", "gcp.vertex_ai"),
+        ("generativelanguage.googleapis.com", "gcp.gemini"),
+        (None, "gcp.gemini"),
     ],
 )
-def test_the_place_of_a_server(url: str, place: Any) -> None:
-    """Host and port are those of the base URL, and a host may say that it is Vertex AI's."""
-    assert google_genai._place(url) == place
+def test_the_provider_of_a_host(host: str | None, provider: str) -> None:
+    """A host may say that it is Vertex AI's, whatever the client is told."""
+    assert google_genai._provider(host, is_vertex=False) == provider
 
 
 async def test_a_calls_own_server(bench: Any) -> None:

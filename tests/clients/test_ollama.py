@@ -303,7 +303,7 @@ def test_a_server_that_is_not_there(bench: Any) -> None:
 
 def test_a_client_of_another_make(bench: Any) -> None:
     """A client whose inner one tells no address has a span without, and many clients are not all remembered."""
-    from spanback.instrumentation.providers.ollama import _MOST_ADDRESSES, ADAPTER
+    from spanback.instrumentation.providers.ollama import ADAPTER, MOST_ADDRESSES
 
     client = bench.connect(CASE, SYNC)
     inner = client._client
@@ -319,7 +319,7 @@ def test_a_client_of_another_make(bench: Any) -> None:
     client._client = inner
     assert dict(bench.memory.span.attributes) == CHAT
     endpoint = ADAPTER.find_endpoint((None, "POST", "/api/chat"), {})
-    for port in range(_MOST_ADDRESSES + 1):
+    for port in range(MOST_ADDRESSES + 1):
         other = type(
             "Other", (), {"_client": type("Inner", (), {"base_url": httpx.URL(f"http://x.example:{port + 1}")})}
         )
@@ -327,4 +327,4 @@ def test_a_client_of_another_make(bench: Any) -> None:
     https = type("Other", (), {"_client": type("Inner", (), {"base_url": httpx.URL("https://ollama.com")})})
     asked = ADAPTER.read(endpoint, https, (), {})
     assert (asked.server_address, asked.server_port) == ("ollama.com", 443)
-    assert len(ADAPTER._addresses) <= _MOST_ADDRESSES
+    assert len(ADAPTER._addresses) <= MOST_ADDRESSES

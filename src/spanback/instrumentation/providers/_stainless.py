@@ -13,10 +13,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from spanback.instrumentation._adapter import Body, Endpoint, Received, Request, Target, text
+from spanback.instrumentation.providers._places import DEFAULT_PORTS, MOST_ADDRESSES
 
 _EMPTY: Body = {}
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_MOST_ADDRESSES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ class StainlessAdapter:
         if "://" in url:
             whole = urlsplit(url)
             return (None, *self._place(whole.hostname, whole.port, whole.scheme, provider))
-        if len(self._addresses) >= _MOST_ADDRESSES:
+        if len(self._addresses) >= MOST_ADDRESSES:
             self._addresses.clear()
         found = self._addresses[id(base)] = (
             base,
@@ -127,7 +126,7 @@ class StainlessAdapter:
     def _place(
         self, host: str | None, port: int | None, scheme: str, provider: str | None
     ) -> tuple[str, str | None, int | None]:
-        port = (port or _DEFAULT_PORTS.get(scheme)) if host else None
+        port = (port or DEFAULT_PORTS.get(scheme)) if host else None
         return provider or self.provider_of(host or ""), host, port
 
 

@@ -8,18 +8,15 @@ and the events of a stream too, so they are looked at while the app reads them, 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from spanback.instrumentation._adapter import Endpoint, Received, Request, Target, class_of, member, text
 from spanback.instrumentation.providers import _bedrock_converse as converse
 from spanback.instrumentation.providers import _bedrock_families as families
 from spanback.instrumentation.providers._bedrock_body import Reading
+from spanback.instrumentation.providers._places import place
 
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_MOST_ADDRESSES: Final = 256
 _STREAMED: Final = frozenset({"ConverseStream", "InvokeModelWithResponseStream"})
 _EVENTS: Final = "_event_generator"
 
@@ -62,24 +59,16 @@ _ENDPOINTS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
 class BedrockAdapter:
-    """Clients of botocore and of aiobotocore."""
+    """Clients of botocore and of aiobotocore, whose every call goes through one method."""
 
-    client: str = "bedrock"
-    traces_itself: Callable[[Any], bool] | None = None
-    _addresses: dict[str, tuple[str | None, int | None]] = field(
-        default_factory=dict[str, "tuple[str | None, int | None]"], repr=False
+    client: Final = "bedrock"
+    traces_itself: Final = None
+    targets: Final = (
+        # Either may be half imported when botocore.client is, which both import.
+        Target(("aiobotocore.client", "aiobotocore.session"), "AioBaseClient._make_api_call", is_async=True),
+        Target("botocore.client", "BaseClient._make_api_call", is_async=False),
     )
-
-    @property
-    def targets(self) -> Sequence[Target]:
-        """The methods that every call of every service goes through."""
-        return (
-            # Either may be half imported when botocore.client is, which both import.
-            Target(("aiobotocore.client", "aiobotocore.session"), "AioBaseClient._make_api_call", is_async=True),
-            Target("botocore.client", "BaseClient._make_api_call", is_async=False),
-        )
 
     def find_endpoint(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Endpoint | None:
         """Looks the operation up: no other service of AWS has one of these names."""
@@ -93,7 +82,7 @@ class BedrockAdapter:
         if endpoint is not CONVERSE:
             body = families.request_body(params)
             endpoint = INVOKE[families.operation_of(body)]
-        host, port = self._address(instance.meta.endpoint_url)
+        host, port = place(instance.meta.endpoint_url)
         return Request(endpoint, "aws.bedrock", text(params.get("modelId")), body, name in _STREAMED, host, port)
 
     def sort(self, request: Request, result: Any) -> Received | None:
@@ -113,16 +102,6 @@ class BedrockAdapter:
         reading = Reading(held, lambda content: families.Answer(families.parsed(content), told.counts))
         reading.pending["body"] = told
         return Received(pending=reading.pending, holder=held, subscribe=reading.begin, known_as=known_as)
-
-    def _address(self, url: str) -> tuple[str | None, int | None]:
-        """Host and port of an endpoint, remembered by its URL."""
-        known = self._addresses.get(url)
-        if known is None:
-            parts = urlsplit(url)
-            if len(self._addresses) >= _MOST_ADDRESSES:
-                self._addresses.clear()
-            known = self._addresses[url] = (parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme))
-        return known
 
 
 def _watchable(stream: Any) -> None:

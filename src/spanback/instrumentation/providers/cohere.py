@@ -8,11 +8,9 @@ app calls them. `Client.embed` cuts its texts in batches and sends them from thr
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from spanback import semconv as sc
 from spanback.instrumentation._adapter import (
@@ -29,8 +27,8 @@ from spanback.instrumentation._adapter import (
     text,
 )
 from spanback.instrumentation.providers import _chat, _cohere_messages
+from spanback.instrumentation.providers._places import place
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _MOST_FRAMES = 12
 _ID_NAMES = ("response_id", "generation_id", "id")
 
@@ -201,13 +199,6 @@ def _all_targets(is_async: bool) -> list[Target]:
     ]
 
 
-@lru_cache(maxsize=256)
-def place(base_url: str) -> tuple[str | None, int | None]:
-    """Host and port of a base URL."""
-    url = urlsplit(base_url)
-    return url.hostname, (url.port or _DEFAULT_PORTS.get(url.scheme)) if url.hostname else None
-
-
 def is_batch() -> bool:
     """Whether this is one of the batches that `Client.embed` sends from threads: a function inside it is running.
 
@@ -223,13 +214,12 @@ def is_batch() -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
 class CohereAdapter:
     """The adapter. All methods take their arguments by name."""
 
-    client: str = "cohere"
-    targets: Sequence[Target] = (*_all_targets(is_async=False), *_all_targets(is_async=True))
-    traces_itself: Callable[[Any], bool] | None = None
+    client: Final = "cohere"
+    targets: Final = (*_all_targets(is_async=False), *_all_targets(is_async=True))
+    traces_itself: Final = None
 
     def find_endpoint(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Endpoint | None:  # noqa: ARG002 - the engine's signature
         """Embeddings of v1, but for the batches of a call that has its span already."""

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from itertools import chain
 from types import SimpleNamespace
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from spanback import semconv as sc
 from spanback.instrumentation._adapter import (
@@ -40,8 +38,9 @@ from spanback.instrumentation.providers._google_contents import (
     fields_of,
     whole,
 )
+from spanback.instrumentation.providers._places import place
 
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_VERTEX_HOSTS: Final = "aiplatform.googleapis.com"
 _OUTPUT_TYPES: Final = {"application/json": "json", "text/plain": "text"}
 _OUTPUT_MODALITIES: Final = {"audio": "speech", "image": "image"}
 _MODALITIES: Final = {
@@ -214,9 +213,10 @@ class GoogleAdapter:
             body, is_stream = kwargs, endpoint is _STREAM
             api = instance._api_client  # noqa: SLF001 - it has no public name
             url, is_vertex = _url_of(api, kwargs.get("config")), bool(api.vertexai)
-        host, port, is_vertex_host = _place(text(url) or "")
-        provider = "gcp.vertex_ai" if is_vertex or is_vertex_host else "gcp.gemini"
-        return Request(endpoint, provider, text(body.get("model")), body, is_stream, host, port)
+        host, port = place(text(url) or "")
+        return Request(
+            endpoint, _provider(host, is_vertex=is_vertex), text(body.get("model")), body, is_stream, host, port
+        )
 
     def sort(self, request: Request, result: Any) -> Received | None:
         """Tells whole responses and streams apart. Synchronous streams of content are late, and never come here."""
@@ -232,13 +232,9 @@ def _url_of(api: Any, config: Any) -> Any:
     return own or member(api._http_options, "base_url")  # noqa: SLF001 - as above
 
 
-@lru_cache(256)
-def _place(url: str) -> tuple[str | None, int | None, bool]:
-    """Host and port of a base URL, and whether the host is Vertex AI's own."""
-    parts = urlsplit(url)
-    host = parts.hostname
-    port = (parts.port or _DEFAULT_PORTS.get(parts.scheme)) if host else None
-    return host, port, (host or "").endswith("aiplatform.googleapis.com")
+def _provider(host: str | None, *, is_vertex: bool) -> str:
+    """Whose models are asked: those of a client that says so, or of Vertex AI's own hosts, are Vertex AI's."""
+    return "gcp.vertex_ai" if is_vertex or (host or "").endswith(_VERTEX_HOSTS) else "gcp.gemini"
 
 
 _GENERATE: Final = Endpoint(

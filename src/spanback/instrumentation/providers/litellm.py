@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from spanback import semconv as sc
 from spanback.instrumentation._adapter import (
@@ -28,8 +27,8 @@ from spanback.instrumentation._adapter import (
     text,
 )
 from spanback.instrumentation.providers import _chat, _embeddings, _responses
+from spanback.instrumentation.providers._places import place
 
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _PROVIDERS: Final = {
     "anthropic_text": "anthropic",
     "azure": "azure.ai.openai",
@@ -200,7 +199,8 @@ class LiteLLMAdapter:
             names = next(names for known, names in _FIRST_ARGUMENTS if known is endpoint)
             body = {**dict(zip(names, args, strict=False)), **kwargs}
         provider, model = routed(text(body.get("model")), text(body.get("custom_llm_provider")))
-        host, port = _place(text(body.get("api_base")) or text(body.get("base_url")))
+        # Known only where the app says it itself.
+        host, port = place(text(body.get("api_base")) or text(body.get("base_url")) or "")
         return Request(endpoint, provider, model, body, bool(body.get("stream")), host, port)
 
     def sort(self, _request: Request, result: Any) -> Received | None:
@@ -242,14 +242,6 @@ def routed(model: str | None, given: str | None) -> tuple[str, str | None]:
         given = text(member(costs.get(model), "litellm_provider")) or "openai"
     known = _PROVIDERS.get(given) or ("gcp.vertex_ai" if given.startswith(_VERTEX) else given)
     return known, model or None
-
-
-def _place(address: str | None) -> tuple[str | None, int | None]:
-    """Host and port, where the app says where to send the call."""
-    if address is None:
-        return None, None
-    parts = urlsplit(address)
-    return parts.hostname, (parts.port or _DEFAULT_PORTS.get(parts.scheme)) if parts.hostname else None
 
 
 ADAPTER: Final = LiteLLMAdapter()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from types import AsyncGeneratorType, GeneratorType, SimpleNamespace
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from spanback import semconv as sc
 from spanback.instrumentation._adapter import (
@@ -26,9 +24,9 @@ from spanback.instrumentation._adapter import (
     text,
 )
 from spanback.instrumentation.providers import _chat, _conversations, _responses
+from spanback.instrumentation.providers._places import place
 
 _TELEMETRY: Final = "mistralai.extra.observability.telemetry"
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _USAGE: Final = (
     ("prompt_tokens", sc.GEN_AI_USAGE_INPUT_TOKENS),
     ("completion_tokens", sc.GEN_AI_USAGE_OUTPUT_TOKENS),
@@ -220,14 +218,6 @@ def _targets() -> tuple[Target, ...]:
     return tuple(targets)
 
 
-@lru_cache(maxsize=256)
-def _place(url: str) -> tuple[str | None, int | None]:
-    """Host and port of an address."""
-    parts = urlsplit(url)
-    host = parts.hostname
-    return host, (parts.port or _DEFAULT_PORTS.get(parts.scheme)) if host else None
-
-
 def _traces_itself(instance: Any) -> bool:
     """Whether the client will make a span of its own where the app's spans go.
 
@@ -273,7 +263,7 @@ class MistralAdapter:
     def read(self, endpoint: Endpoint, instance: Any, _args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request:
         """The keywords of the call, which are the body's. A one-shot iterable among them is left alone."""
         url = kwargs.get("server_url") or instance.sdk_configuration.get_server_details()[0]
-        host, port = _place(url)
+        host, port = place(url)
         is_stream = endpoint.accumulator is not None and (endpoint is not _RESPONSES or kwargs.get("stream") is True)
         return Request(endpoint, "mistral_ai", text(kwargs.get("model")), kwargs, is_stream, host, port)
 

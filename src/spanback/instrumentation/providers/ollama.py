@@ -28,9 +28,8 @@ from spanback.instrumentation._adapter import (
     text,
 )
 from spanback.instrumentation.providers import _chat
+from spanback.instrumentation.providers._places import DEFAULT_PORTS, MOST_ADDRESSES
 
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_MOST_ADDRESSES: Final = 256
 _LAST: Final = ("model", "done_reason", "prompt_eval_count", "eval_count", "image")
 
 
@@ -270,10 +269,10 @@ class OllamaAdapter:
 
     def _address(self, base: Any) -> tuple[Any, str | None, int | None]:
         """Host and port of a client, remembered by the identity of its base URL."""
-        if len(self._addresses) >= _MOST_ADDRESSES:
+        if len(self._addresses) >= MOST_ADDRESSES:
             self._addresses.clear()
         host = text(member(base, "host"))
-        port = (member(base, "port") or _DEFAULT_PORTS.get(member(base, "scheme"))) if host else None
+        port = (member(base, "port") or DEFAULT_PORTS.get(member(base, "scheme"))) if host else None
         found = self._addresses[id(base)] = (base, host, port)
         return found
 
