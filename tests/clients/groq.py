@@ -107,8 +107,6 @@ CONTENT = {
         {"role": "assistant", "parts": [{"type": "text", "content": ANSWER}], "finish_reason": "stop"}
     ],
 }
-UNARY = ("no-choices", "null-usage", "content-null", "html", "not-json")
-STREAMED = ("no-choices", "null-usage", "content-null", "empty-stream", "cut-stream", "html")
 
 
 def styles(is_async: bool) -> list[Style]:
@@ -116,33 +114,11 @@ def styles(is_async: bool) -> list[Style]:
     suffix = " async" if is_async else ""
 
     def style(name: str, call: Any, **more: Any) -> Style:
-        given = {"span_name": "chat model-1", "attributes": CHAT, "content": CONTENT, "odd": UNARY, **more}
+        given = {"span_name": "chat model-1", "attributes": CHAT, "content": CONTENT, "odd": stainless.UNARY, **more}
         return Style(name + suffix, call, is_async=is_async, **given)
 
-    def create(client: Any, model: str, **more: Any) -> Any:
-        return client.chat.completions.create(model=model, **GIVEN, **more)
-
-    def raw(client: Any, model: str, **more: Any) -> Any:
-        return client.chat.completions.with_raw_response.create(model=model, **GIVEN, **more)
-
-    def streaming(client: Any, model: str, **more: Any) -> Any:
-        return client.chat.completions.with_streaming_response.create(model=model, **GIVEN, **more)
-
-    def streamed(call: Any) -> Any:
-        return lambda client, model: call(client, model, stream=True)
-
-    many = {"is_stream": True, "odd": STREAMED}
     return [
-        style("chat.completions.create", create),
-        style("chat.completions.create raw", raw, reads=stainless.parsed),
-        style("chat.completions.create streaming response", streaming, reads=stainless.parsed_within),
-        style("chat.completions.create streamed", streamed(create), **many),
-        style("chat.completions.create raw streamed", stainless.stream_in(streamed(raw), is_async), **many),
-        style(
-            "chat.completions.create streaming response streamed",
-            stainless.stream_within(streamed(streaming), is_async),
-            **many,
-        ),
+        *stainless.chat_styles(style, GIVEN, is_async),
         style(
             "embeddings.create",
             lambda client, model: client.embeddings.create(model=model, input="Kyoto"),

@@ -95,8 +95,6 @@ CONTENT = {
         {"role": "assistant", "parts": [{"type": "text", "content": ANSWER}], "finish_reason": "stop"}
     ],
 }
-UNARY = ("no-choices", "null-usage", "content-null", "html", "not-json")
-STREAMED = ("no-choices", "null-usage", "content-null", "empty-stream", "cut-stream", "html")
 SAMPLING: dict[str, Any] = {"temperature": 0.5, "max_tokens": 50, "top_k": 40}
 
 
@@ -105,44 +103,26 @@ def styles(is_async: bool) -> list[Style]:
     suffix = " async" if is_async else ""
 
     def style(name: str, call: Any, **more: Any) -> Style:
-        given = {"span_name": "chat model-1", "attributes": CHAT, "content": CONTENT, "odd": UNARY, **more}
+        given = {"span_name": "chat model-1", "attributes": CHAT, "content": CONTENT, "odd": stainless.UNARY, **more}
         return Style(name + suffix, call, is_async=is_async, **given)
-
-    def create(client: Any, model: str, **more: Any) -> Any:
-        return client.chat.completions.create(model=model, messages=MESSAGES, **SAMPLING, **more)
-
-    def raw(client: Any, model: str, **more: Any) -> Any:
-        resource = client.chat.completions.with_raw_response
-        return resource.create(model=model, messages=MESSAGES, **SAMPLING, **more)
-
-    def streaming(client: Any, model: str, **more: Any) -> Any:
-        resource = client.chat.completions.with_streaming_response
-        return resource.create(model=model, messages=MESSAGES, **SAMPLING, **more)
 
     def complete(client: Any, model: str, **more: Any) -> Any:
         return client.completions.create(model=model, prompt="When should I visit Kyoto?", **SAMPLING, **more)
 
-    def streamed(call: Any) -> Any:
-        return lambda client, model: call(client, model, stream=True)
-
-    many = {"is_stream": True, "odd": STREAMED}
     completion = {
         "span_name": "text_completion model-1",
         "attributes": {**CHAT, "gen_ai.operation.name": "text_completion"},
     }
     return [
-        style("chat.completions.create", create),
-        style("chat.completions.create raw", raw, reads=stainless.parsed),
-        style("chat.completions.create streaming response", streaming, reads=stainless.parsed_within),
-        style("chat.completions.create streamed", streamed(create), **many),
-        style("chat.completions.create raw streamed", stainless.stream_in(streamed(raw), is_async), **many),
-        style(
-            "chat.completions.create streaming response streamed",
-            stainless.stream_within(streamed(streaming), is_async),
-            **many,
-        ),
+        *stainless.chat_styles(style, {"messages": MESSAGES, **SAMPLING}, is_async),
         style("completions.create", complete, **completion),
-        style("completions.create streamed", streamed(complete), **completion, **many),
+        style(
+            "completions.create streamed",
+            stainless.streamed(complete),
+            **completion,
+            is_stream=True,
+            odd=stainless.STREAMED,
+        ),
         style(
             "embeddings.create",
             lambda client, model: client.embeddings.create(model=model, input="Kyoto"),

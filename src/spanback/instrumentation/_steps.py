@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from threading import Lock
-from time import perf_counter
 from typing import Any, Final
 
 from spanback._never_raise import never_raise
@@ -61,8 +60,6 @@ def _key(owner: type, name: str) -> str:
 def _take(watched: Any, chunk: Any) -> None:
     """Notes a chunk that the app is about to get."""
     watched.chunks.append(chunk)
-    if watched.times_s is not None:
-        watched.times_s.append(perf_counter())
     if watched.needs_handles:
         attach(chunk, watched.call.handle)
     if len(watched.chunks) >= watched.room:

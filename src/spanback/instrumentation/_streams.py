@@ -5,13 +5,14 @@ from __future__ import annotations
 import atexit
 import sys
 from asyncio import CancelledError
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from itertools import chain
 from time import perf_counter, time_ns
 from typing import Any, Final
 
 from spanback._never_raise import never_raise
-from spanback._spanref import attach
+from spanback._spanref import HANDLE_ATTRIBUTE, Handle
 from spanback._telemetry import TELEMETRY
 from spanback.instrumentation._adapter import Accumulator, Received
 from spanback.instrumentation._begin import Capture
@@ -21,6 +22,7 @@ from spanback.instrumentation._steps import watch_steps
 _CLOSES: Final = ("close", "aclose")
 _MOST_CHUNKS: Final = 16
 _NOTHING: Final = object()
+_put: Final = object.__setattr__  # as `attach` does
 _at_exit: Final[list[Callable[[], None]]] = []
 
 
@@ -44,8 +46,10 @@ def watch(call: Call, received: Received, result: Any = None) -> Any:
         if received.slot:
             proxy = _async_chunks if is_async else _chunks
             setattr(received.stream, received.slot, proxy(inner, watched))
+        elif is_async:
+            result = _async_chunks(inner, watched, partial(_async_open, watched, inner))
         else:
-            result = (_async_in_place_of if is_async else _in_place_of)(inner, watched)
+            result = _chunks(inner, watched, partial(_open, watched))
     if received.subscribe is not None:
         received.subscribe(watched)
         return result
@@ -61,7 +65,9 @@ def read_late(start: Callable[[], Call | Capture | None], inner: Any) -> Any:
         start: Begins the call.
         inner: The generator, sync or async.
     """
-    return (_async_chunks_late if hasattr(inner, "__anext__") else _chunks_late)(start, inner)
+    if hasattr(inner, "__anext__"):
+        return _async_chunks(inner, None, partial(_async_open_late, start, inner))
+    return _chunks(inner, None, partial(_open_late, start, inner))
 
 
 def _begin_watch(call: Call, received: Received) -> Watch:
@@ -104,15 +110,26 @@ class Watch:
         return self._first_chunk_s is None
 
     def fold(self) -> None:
-        """Makes room for more chunks: kept ones cost memory, and the garbage collector time. The first is looked at."""
+        """Makes room for more chunks: kept ones cost memory, and the garbage collector time. The first is looked at.
+
+        There is room for only one where the time of each is measured.
+        """
         chunks = self.chunks[:]
         self.chunks.clear()
+        if self.times_s is not None:
+            self.times_s.append(perf_counter())
         if self._first_chunk_s is None:
             self._first_chunk_s = perf_counter() - self.call.start_s
-            self.room = _MOST_CHUNKS
+            self.room = _MOST_CHUNKS if self.times_s is None else 1
             never_raise(self._note_first, chunks[0])
         if self._accumulator is not None and chunks:
             never_raise(self._accumulator.add, chunks)
+
+    def take_first(self, chunk: Any) -> tuple[Handle, bool]:
+        """Takes a first chunk that was fetched ahead; gives the handle, and whether the others need it too."""
+        self.chunks.append(chunk)
+        self.fold()
+        return self.call.handle, self.needs_handles
 
     def end(self, error: BaseException | None = None) -> None:
         """The stream is over. An app that cancels its task or stops reading has chosen so: that is no error."""
@@ -202,15 +219,36 @@ class Watch:
         self.abandon()
 
 
-def _chunks(inner: Iterator[Any], watched: Watch) -> Iterator[Any]:
-    chunks, times_s, handle, needs_handles = watched.chunks, watched.times_s, watched.call.handle, watched.needs_handles
+# The two generators enter no function for a chunk: whatever they do, they do for each. They stand where the stream had
+# its iterator; or, with an opening, in the place of a generator, which the app can no longer reach and they close.
+
+
+Opening = Callable[[], "tuple[Watch | None, Any]"]
+AsyncOpening = Callable[[], Awaitable["tuple[Watch | None, Any]"]]
+"""What is done at the first step, and gives the watch and the first chunk."""
+
+
+def _chunks(  # noqa: C901 - a function for a part of it would be entered for each chunk
+    inner: Iterator[Any], watched: Watch | None, opening: Opening | None = None
+) -> Iterator[Any]:
+    first = _NOTHING
+    if opening is not None:
+        watched, first = opening()
+    if watched is None:
+        yield from inner if first is _NOTHING else chain((first,), inner)
+        return
+    chunks, handle, needs_handles = watched.chunks, watched.call.handle, watched.needs_handles
     try:
+        if first is not _NOTHING:
+            handle, needs_handles = watched.take_first(first)
+            yield first
         for chunk in inner:
             chunks.append(chunk)
-            if times_s is not None:
-                times_s.append(perf_counter())
             if needs_handles:
-                attach(chunk, handle)
+                try:
+                    _put(chunk, HANDLE_ATTRIBUTE, handle)
+                except (AttributeError, TypeError):
+                    needs_handles = False
             if len(chunks) >= watched.room:
                 watched.fold()
                 handle, needs_handles = watched.call.handle, watched.needs_handles
@@ -221,18 +259,37 @@ def _chunks(inner: Iterator[Any], watched: Watch) -> Iterator[Any]:
     except BaseException as error:
         watched.end(error)
         raise
-    watched.end()
+    else:
+        watched.end()
+    finally:
+        if opening is not None:
+            _close(inner)
 
 
-async def _async_chunks(inner: AsyncIterator[Any], watched: Watch) -> AsyncIterator[Any]:
-    chunks, times_s, handle, needs_handles = watched.chunks, watched.times_s, watched.call.handle, watched.needs_handles
+async def _async_chunks(  # noqa: C901, PLR0912 - as above
+    inner: AsyncIterator[Any], watched: Watch | None, opening: AsyncOpening | None = None
+) -> AsyncIterator[Any]:
+    first = _NOTHING
+    if opening is not None:
+        watched, first = await opening()
+    if watched is None:
+        if first is not _NOTHING:
+            yield first
+        async for chunk in inner:
+            yield chunk
+        return
+    chunks, handle, needs_handles = watched.chunks, watched.call.handle, watched.needs_handles
     try:
+        if first is not _NOTHING:
+            handle, needs_handles = watched.take_first(first)
+            yield first
         async for chunk in inner:
             chunks.append(chunk)
-            if times_s is not None:
-                times_s.append(perf_counter())
             if needs_handles:
-                attach(chunk, handle)
+                try:
+                    _put(chunk, HANDLE_ATTRIBUTE, handle)
+                except (AttributeError, TypeError):
+                    needs_handles = False
             if len(chunks) >= watched.room:
                 watched.fold()
                 handle, needs_handles = watched.call.handle, watched.needs_handles
@@ -240,80 +297,54 @@ async def _async_chunks(inner: AsyncIterator[Any], watched: Watch) -> AsyncItera
     except BaseException as error:
         watched.end(error)
         raise
-    watched.end()
-
-
-def _in_place_of(inner: Iterator[Any], watched: Watch) -> Iterator[Any]:
-    try:
-        yield from _chunks(inner, watched)
+    else:
+        watched.end()
     finally:
-        _close(inner)
+        if opening is not None:
+            await _async_close(inner)
 
 
-async def _async_in_place_of(inner: AsyncIterator[Any], watched: Watch) -> AsyncIterator[Any]:
-    try:
-        async for chunk in _async_chunks(_async_entered(inner, watched.call), watched):
-            yield chunk
-    finally:
-        await _async_close(inner)
-
-
-async def _async_entered(inner: AsyncIterator[Any], call: Call) -> AsyncIterator[Any]:
-    """The chunks, the first of them fetched inside the call: some clients make the request only then."""
-    call.enter()
-    try:
-        first = await anext(inner, _NOTHING)
-    finally:
-        call.leave()
-    if first is not _NOTHING:
-        async for chunk in _async_chain(first, inner):
-            yield chunk
-
-
-def _chunks_late(start: Callable[[], Call | Capture | None], inner: Iterator[Any]) -> Iterator[Any]:
+def _open_late(start: Callable[[], Call | Capture | None], inner: Iterator[Any]) -> tuple[Watch | None, Any]:
+    """Makes the call by the first step of a generator; gives its watch, None for no call, and the first chunk."""
     call = never_raise(start)
     if call is None:
-        yield from inner
-        return
+        return None, _NOTHING
     try:
         first = next(inner, _NOTHING)
     except BaseException as error:
         never_raise(call.fail, error)
         raise
-    watched = never_raise(_watch_late, call, inner)
-    chunks = inner if first is _NOTHING else chain((first,), inner)
-    try:
-        yield from (chunks if watched is None else _chunks(chunks, watched))
-    finally:
-        _close(inner)
+    return never_raise(_watch_late, call, inner), first
 
 
-async def _async_chunks_late(
+async def _async_open_late(
     start: Callable[[], Call | Capture | None], inner: AsyncIterator[Any]
-) -> AsyncIterator[Any]:
+) -> tuple[Watch | None, Any]:
     call = never_raise(start)
     if call is None:
-        async for chunk in inner:
-            yield chunk
-        return
+        return None, _NOTHING
     try:
         first = await anext(inner, _NOTHING)
     except BaseException as error:
         never_raise(call.fail, error)
         raise
-    watched = never_raise(_watch_late, call, inner)
-    chunks = inner if first is _NOTHING else _async_chain(first, inner)
+    return never_raise(_watch_late, call, inner), first
+
+
+def _open(watched: Watch) -> tuple[Watch, Any]:
+    return watched, _NOTHING
+
+
+async def _async_open(watched: Watch, inner: AsyncIterator[Any]) -> tuple[Watch, Any]:
+    """Fetches the first chunk inside the call: some clients make the request only then."""
+    watched.call.enter()
     try:
-        async for chunk in chunks if watched is None else _async_chunks(chunks, watched):
-            yield chunk
+        return watched, await anext(inner, _NOTHING)
+    except BaseException as error:
+        watched.end(error)
+        raise
     finally:
-        await _async_close(inner)
-
-
-async def _async_chain(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    yield first
-    async for one in rest:
-        yield one
+        watched.call.leave()
 
 
 def _close(iterator: Any) -> None:
