@@ -21,6 +21,7 @@ from opentelemetry.trace import Span
 
 from spanback import semconv as sc
 from spanback._telemetry import SCOPE_NAME
+from spanback.instrumentation._langchain import span_of_run
 
 ADOPTED: Final[dict[str, str]] = {}
 """Client name to the scope name of the peer whose span was kept last, for `status()`."""
@@ -42,6 +43,8 @@ _NO_MODEL_CALLS: Final = frozenset({"invoke_agent", "create_agent", "execute_too
 OPENINFERENCE_KIND: Final = "openinference.span.kind"
 OPENINFERENCE_CALLS: Final = frozenset({"LLM", "EMBEDDING"})
 _OPENLLMETRY_TYPE: Final = "llm.request.type"
+_LOGFIRE_NAME: Final = "{gen_ai.request.model"
+"""Logfire names spans by templates, and those that are made for agents say only at their end what they are."""
 _DEEPEST_CHAIN: Final = 32
 _DEEPEST_STACK: Final = 40
 _UNSEEN: Final = ("langfuse.openai", "opentelemetry.instrumentation.openai.v1.responses_wrappers")
@@ -75,9 +78,10 @@ def peer_of(span: Span, *, is_inside: bool = False) -> str | None:
         return scope.name
     if _PEERS.match(scope.name) is None:
         return None
-    if _OPENLLMETRY_TYPE in attributes:
+    name = getattr(span, "name", "")
+    if _OPENLLMETRY_TYPE in attributes or _LOGFIRE_NAME in name:
         return scope.name
-    first_word = getattr(span, "name", "").partition(" ")[0]
+    first_word = name.partition(" ")[0]
     is_something_else = (
         first_word in _NO_MODEL_CALLS
         or attributes.get(sc.GEN_AI_OPERATION_NAME) is not None
@@ -122,7 +126,13 @@ def around(context: Context, *, with_unseen: bool) -> Around | None:
         peer = peer_of(span)
         if peer is not None:
             return Around(peer, span)
-    module = _unseen_peer() if with_unseen else None
+    if not with_unseen:
+        return None
+    span = span_of_run()
+    peer = None if span is None else peer_of(span, is_inside=True)
+    if peer is not None:
+        return Around(peer, span)
+    module = _unseen_peer()
     if module is None:
         return None
     noted = _latest.get()

@@ -26,6 +26,7 @@ from spanback._spanref import LATEST_CALL, RESPONSES, Handle, attach
 from spanback._telemetry import TELEMETRY
 from spanback.instrumentation._adapter import NO_DIMENSIONS, Attributes, Clip, Request
 from spanback.instrumentation._applying import apply_to, attributes_of, read_documents
+from spanback.instrumentation._bounded import set_attributes
 from spanback.instrumentation._content import Clipper, to_json
 from spanback.instrumentation._events import describe, emit_events, sendable
 from spanback.instrumentation._langchain import LANGCHAIN, note_run
@@ -219,7 +220,7 @@ class Call:
                 added = self._read_response(response, error, first_chunk_s)
                 if response is not None:
                     self.index(added.get(sc.GEN_AI_RESPONSE_ID), added.get(sc.GEN_AI_RESPONSE_MODEL))
-                self._span.set_attributes(added)
+                set_attributes(self._span, added)
                 if error is not None or sc.ERROR_TYPE in added:
                     description = describe(error, self.settings, SPAN_MODES)
                     self._span.set_status(Status(StatusCode.ERROR, description))

@@ -58,8 +58,7 @@ def _key(owner: type, name: str) -> str:
 
 
 def _take(watched: Any, chunk: Any) -> None:
-    """Notes a chunk that the app is about to get."""
-    watched.chunks.append(chunk)
+    """Looks at the chunk that the app is about to get, or makes room for more."""
     if watched.needs_handles:
         attach(chunk, watched.call.handle)
     if len(watched.chunks) >= watched.room:
@@ -72,11 +71,13 @@ def _step(original: Callable[[Any], Any], key: str) -> Callable[[Any], Any]:
         if watched is None:
             return original(stream)
         try:
-            chunk = _first(original, stream, watched.call) if watched.is_unread else original(stream)
+            chunk = _first(original, stream, watched.call) if watched.first_chunk_s is None else original(stream)
         except BaseException as error:
             _finish(stream, key, watched, error)
             raise
-        never_raise(_take, watched, chunk)
+        watched.chunks.append(chunk)
+        if watched.needs_handles or len(watched.chunks) >= watched.room:
+            never_raise(_take, watched, chunk)
         return chunk
 
     return step
@@ -88,11 +89,15 @@ def _async_step(original: Callable[[Any], Any], key: str) -> Callable[[Any], Any
         if watched is None:
             return await original(stream)
         try:
-            chunk = await (_async_first(original, stream, watched.call) if watched.is_unread else original(stream))
+            chunk = await (
+                _async_first(original, stream, watched.call) if watched.first_chunk_s is None else original(stream)
+            )
         except BaseException as error:
             _finish(stream, key, watched, error)
             raise
-        never_raise(_take, watched, chunk)
+        watched.chunks.append(chunk)
+        if watched.needs_handles or len(watched.chunks) >= watched.room:
+            never_raise(_take, watched, chunk)
         return chunk
 
     return step

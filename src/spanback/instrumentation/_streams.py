@@ -101,13 +101,8 @@ class Watch:
         self.room = 1
         self.times_s: list[float] | None = [] if call.settings.chunk_metrics else None
         self.needs_handles = not call.request.endpoint.has_chunk_ids
-        self._first_chunk_s: float | None = None
+        self.first_chunk_s: float | None = None
         self._ended: Moment | None = None
-
-    @property
-    def is_unread(self) -> bool:
-        """Whether no chunk has come yet."""
-        return self._first_chunk_s is None
 
     def fold(self) -> None:
         """Makes room for more chunks: kept ones cost memory, and the garbage collector time. The first is looked at.
@@ -118,8 +113,8 @@ class Watch:
         self.chunks.clear()
         if self.times_s is not None:
             self.times_s.append(perf_counter())
-        if self._first_chunk_s is None:
-            self._first_chunk_s = perf_counter() - self.call.start_s
+        if self.first_chunk_s is None:
+            self.first_chunk_s = perf_counter() - self.call.start_s
             self.room = _MOST_CHUNKS if self.times_s is None else 1
             never_raise(self._note_first, chunks[0])
         if self._accumulator is not None and chunks:
@@ -201,7 +196,7 @@ class Watch:
             response,
             error=error,
             ended=ended,
-            first_chunk_s=self._first_chunk_s,
+            first_chunk_s=self.first_chunk_s,
             chunk_times_s=self.times_s or (),
         )
 

@@ -21,6 +21,9 @@ from spanback.instrumentation._adapter import (
 )
 
 _SAME_IN_ALL_CHUNKS = ("id", "model", "service_tier", "system_fingerprint")
+EXTRA = "__pydantic_extra__"
+"""Where models of pydantic keep what is no field of theirs."""
+_NONE: Body = {}
 _LONGEST_DATA_URL_HEAD = 256
 _OUTPUT_TYPES = {"json_object": "json", "json_schema": "json", "text": "text"}
 
@@ -109,14 +112,14 @@ class ChatChunks:
         """Takes the next chunks. The last value of a field counts; texts are joined."""
         whole, with_content = self._whole, self._with_content
         for chunk in chunks:
-            try:  # plain access costs a third of `getattr`, and this runs for each chunk
-                usage, choices = chunk.usage, chunk.choices
-            except AttributeError:
-                usage, choices = getattr(chunk, "usage", None), getattr(chunk, "choices", None)
+            # Looked up where pydantic keeps what is there: to say that something is not there takes it long.
+            own, others = getattr(chunk, "__dict__", _NONE), getattr(chunk, EXTRA, None) or _NONE
+            usage = own.get("usage") or others.get("usage")
             if usage is not None:
                 whole.usage = usage
-            for choice in choices or ():
-                if with_content or getattr(choice, "finish_reason", None) is not None:
+            for choice in own.get("choices") or ():
+                own, others = getattr(choice, "__dict__", _NONE), getattr(choice, EXTRA, None) or _NONE
+                if with_content or own.get("finish_reason") or others.get("finish_reason"):
                     self._add_choice(choice)
         for chunk in (chunks[0], chunks[-1]):
             for name in _SAME_IN_ALL_CHUNKS:

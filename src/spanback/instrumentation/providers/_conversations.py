@@ -11,6 +11,12 @@ from spanback._messages import Message, OutputMessage, Part
 from spanback.instrumentation._adapter import Attributes, Body, Clip, Dimensions, member, members, text
 from spanback.instrumentation.providers import _chat
 
+_MADE_BY = {
+    "message.output.delta": ("message.output", "content"),
+    "function.call.delta": ("function.call", "arguments"),
+    "tool.execution.started": ("tool.execution", None),
+}
+"""By type of event: the entry that it belongs to, and where the event has a piece of it."""
 _ENTRIES_OF_MODELS = frozenset({"message.output", "function.call", "tool.execution", "agent.handoff"})
 
 
@@ -43,41 +49,44 @@ class ConversationEvents:
     def __init__(self, with_content: bool) -> None:
         self._with_content = with_content
         self._whole = SimpleNamespace(conversation_id=None, usage=None, error=None, is_cut=True, outputs=[])
-        self._entries: dict[tuple[int, str], dict[str, Any]] = {}
+        self._entries: dict[tuple[Any, Any], dict[str, Any]] = {}
 
     def add(self, chunks: list[Any]) -> None:
         """Takes the next events."""
+        entries, with_content = self._entries, self._with_content
         for chunk in chunks:
-            event = member(chunk, "data")
-            kind = text(member(event, "type")) or ""
-            if kind == "message.output.delta":
-                self._entry(event, "message.output", content=[], model=member(event, "model"))
-            elif kind == "function.call.delta":
-                self._entry(event, "function.call", arguments=[], model=member(event, "model"))
-            elif kind == "tool.execution.started":
-                self._entry(event, "tool.execution")
-            elif kind == "conversation.response.started":
-                self._whole.conversation_id = member(event, "conversation_id")
-            elif kind == "conversation.response.done":
-                self._whole.usage, self._whole.is_cut = member(event, "usage"), False
-            elif kind == "conversation.response.error":
-                self._whole.error = event
+            event = getattr(chunk, "data", None)
+            kind = getattr(event, "type", None)
+            made = _MADE_BY.get(kind) if isinstance(kind, str) else None
+            if made is None:
+                self._add_state(event, kind)
+                continue
+            name, piece = made
+            key = (getattr(event, "output_index", None), getattr(event, "id", None))
+            entry = entries.get(key)
+            if entry is None:
+                entry = entries[key] = _begun(event, name, piece)
+            if piece is not None and with_content:
+                entry[piece].append(getattr(event, piece, None))
 
     def response(self) -> Any:
         """The conversation's response so far."""
         self._whole.outputs = [_joined(entry) for entry in self._entries.values()]
         return self._whole
 
-    def _entry(self, event: Any, kind: str, **more: Any) -> None:
-        key = (member(event, "output_index") or 0, text(member(event, "id")) or "")
-        entry = self._entries.get(key)
-        if entry is None:
-            names = {name: member(event, name) for name in ("name", "tool_call_id")}
-            entry = self._entries[key] = {"type": kind, **names, **more}
-        if self._with_content:
-            for piece in ("content", "arguments"):
-                if piece in more:
-                    entry[piece].append(member(event, piece))
+    def _add_state(self, event: Any, kind: Any) -> None:
+        if kind == "conversation.response.started":
+            self._whole.conversation_id = member(event, "conversation_id")
+        elif kind == "conversation.response.done":
+            self._whole.usage, self._whole.is_cut = member(event, "usage"), False
+        elif kind == "conversation.response.error":
+            self._whole.error = event
+
+
+def _begun(event: Any, kind: str, piece: str | None) -> dict[str, Any]:
+    """An entry of which the first event has come."""
+    entry = {"type": kind, "name": member(event, "name"), "tool_call_id": member(event, "tool_call_id")}
+    return entry if piece is None else {**entry, piece: [], "model": member(event, "model")}
 
 
 def read_input(body: Body, clip: Clip) -> Attributes:

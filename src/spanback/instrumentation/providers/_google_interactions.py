@@ -39,6 +39,7 @@ _REASONS: Final = {
     "budget_exceeded": "budget_exceeded",
 }
 _OF_THE_MODEL: Final = frozenset({"model_output", "thought", "function_call"})
+_NONE: Final[Body] = {}
 _MEDIA: Final = frozenset({"image", "audio", "video", "document"})
 _MODALITIES: Final = {
     "input_tokens_by_modality": "input_tokens",
@@ -167,10 +168,11 @@ class InteractionEvents:
     def add(self, chunks: list[Any]) -> None:
         """Takes the next events."""
         for event in chunks:
-            interaction = getattr(event, "interaction", None)
+            own = getattr(event, "__dict__", _NONE)  # pydantic takes long to say that there is no such attribute
+            interaction = own.get("interaction")
             if interaction is not None:
                 self._take_state(interaction)
-            elif getattr(event, "event_type", None) == "error":
+            elif own.get("event_type") == "error":
                 self._whole.status, self._whole.errors = "failed", [member(event, "error")]
                 self._whole.is_broken = True
             elif self._with_content:

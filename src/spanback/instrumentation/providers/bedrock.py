@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from inspect import isawaitable, iscoroutinefunction
+from operator import attrgetter
 from typing import Any, Final
 
 from spanback.instrumentation._adapter import Endpoint, Received, Request, Target, class_of, member, text
@@ -128,8 +129,7 @@ async def _async_parsed(messages: AsyncIterator[Any], parse: Callable[[Any], Any
         yield message
 
 
-def _known(message: Any) -> Any:
-    return message.parsed
+_known: Final = attrgetter("parsed")
 
 
 async def _async_known(message: Any) -> Any:

@@ -18,6 +18,7 @@ from spanback import semconv as sc
 from spanback.instrumentation._adapter import (
     Accumulator,
     Attributes,
+    Body,
     Endpoint,
     Received,
     Request,
@@ -52,6 +53,7 @@ _PROVIDERS: Final = {
     "xai": "x_ai",
 }
 """LiteLLM's names of providers that the conventions name otherwise."""
+_NONE: Final[Body] = {}
 _VERTEX: Final = "vertex_ai"
 _THOUGHTS: Final = "thinking_blocks"
 _TOTALS: Final = frozenset({sc.GEN_AI_USAGE_INPUT_TOKENS, sc.GEN_AI_USAGE_OUTPUT_TOKENS})
@@ -103,18 +105,23 @@ class LiteLLMChunks(_chat.ChatChunks):
 
     def response(self) -> Any:
         """The completion so far, with the token counts that the provider sent. LiteLLM's own estimates are none."""
-        found: dict[str, Any] = {}
-        is_thinking = False
+        found: dict[str, Any] = {name: {} for name in _DETAILS}
         for chunk in self._kept:
-            usage = getattr(chunk, "usage", None)
-            found.update(_counted(usage, _COUNTS))
-            for name, counts in _DETAILS.items():
-                found.setdefault(name, {}).update(_counted(member(usage, name), counts))
-            is_thinking = is_thinking or any(member(choice.delta, _THOUGHTS) for choice in members(chunk, "choices"))
-        if is_thinking:
-            found["completion_tokens_details"].pop("reasoning_tokens", None)
+            own, others = getattr(chunk, "__dict__", _NONE), getattr(chunk, _chat.EXTRA, None) or _NONE
+            usage = own.get("usage") or others.get("usage")
+            if usage is not None:
+                found.update(_counted(usage, _COUNTS))
+                for name, counts in _DETAILS.items():
+                    found[name].update(_counted(member(usage, name), counts))
+        details = found["completion_tokens_details"]
+        if "reasoning_tokens" in details and self._has_thoughts():
+            del details["reasoning_tokens"]
         self.usage(found)
         return super().response()
+
+    def _has_thoughts(self) -> bool:
+        choices = (choice for chunk in self._kept for choice in members(chunk, "choices"))
+        return any(member(choice.delta, _THOUGHTS) for choice in choices)
 
 
 def _counted(usage: Any, names: Sequence[str]) -> dict[str, int]:

@@ -118,7 +118,7 @@ class MistralChunks(_chat.ChatChunks):
 
     def add(self, chunks: list[Any]) -> None:
         """Takes the next events."""
-        super().add([member(chunk, "data") for chunk in chunks])
+        super().add([getattr(chunk, "data", None) for chunk in chunks])
 
     def _add_choice(self, choice: Any) -> None:
         delta = member(choice, "delta")
@@ -140,7 +140,7 @@ class MistralResponseEvents(_responses.ResponseEvents):
 
     def add(self, chunks: list[Any]) -> None:
         """Takes the next frames."""
-        super().add([member(chunk, "data") for chunk in chunks])
+        super().add([getattr(chunk, "data", None) for chunk in chunks])
 
 
 def _chat_endpoint(operation: str, read_input: Callable[[Body, Clip], Attributes], *, is_stream: bool) -> Endpoint:
