@@ -362,7 +362,7 @@ class TestTrouble:
         def fail(*_: Any, **__: Any) -> Any:
             raise SpoolUnavailable("/secret/path", "the disk is full")
 
-        for name in ("record_feedback", "record_many", "retract_feedback"):
+        for name in ("record_all", "retract_feedback"):
             monkeypatch.setattr(f"spanback.web._signals.{name}", fail)
         api = Api(kind)
         refused = {

@@ -205,8 +205,8 @@ REFUSED = {
     "signals of text": (signed({**GOOD, "s": "stars"}), TokenInvalid),
     "user of numbers": (signed({**GOOD, "u": 1}), TokenInvalid),
     "expired": (signed({**GOOD, "iat": NOW - 99, "exp": NOW - 6}), TokenExpired),
-    "issued in the future": (signed({**GOOD, "iat": NOW + 60, "exp": NOW + 99}), TokenNotYetValid),
-    "not before": (signed({**GOOD, "nbf": NOW + 60}), TokenNotYetValid),
+    "issued in the future": (signed({**GOOD, "iat": NOW + 3_600, "exp": NOW + 7_200}), TokenNotYetValid),
+    "not before": (signed({**GOOD, "nbf": NOW + 3_600}), TokenNotYetValid),
     "another audience": (REF.token(keys=[KEY], audience="shop"), TokenForeign),
     "no audience": (signed({name: value for name, value in GOOD.items() if name != "aud"}), TokenForeign),
 }

@@ -193,9 +193,8 @@ class Endpoint:
             raise missing()
         self._count(authority)
         try:
-            query = parse_qs(
-                head.query, strict_parsing=bool(head.query), max_num_fields=4, encoding="utf-8", errors="strict"
-            )
+            strictly: dict[str, Any] = {"strict_parsing": bool(head.query), "errors": "strict"}
+            query = parse_qs(head.query, keep_blank_values=True, max_num_fields=4, **strictly)
         except ValueError:
             raise _malformed("query", "must be a query string in UTF-8") from None
         return json_response(202, self._signals.retract(head.path[1:], authority, head.given, query))

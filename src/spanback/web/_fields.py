@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_args
 
 from spanback.errors import InvalidFeedback
 from spanback.feedback import _rules
+from spanback.feedback._target import Scope
 
 TOKEN_RULE: Final = "must be a feedback token"
 UNKNOWN_RULE: Final = "must not be given: there is no such field"
@@ -60,6 +61,10 @@ FIELDS: Final[Mapping[str, Field]] = {
         "Context for analysis.",
     ),
     "criterion": Field(_NAME, "What was looked at."),
+    "scope": Field({"enum": list(get_args(Scope))}, "What is rated: the response unless said otherwise."),
+    "choice": Field({"type": "integer", "minimum": 0}, "Which of several answers, from 0."),
+    "tool_call_id": Field(_text(256, pattern=_LINE), "Which call of a tool."),
+    "document_id": Field(_text(256, pattern=_LINE), "Which retrieved document."),
     "feedback_id": Field(_text(100, pattern=_LINE), "The signal's id; the same id again replaces the signal."),
     "observed_at": Field({"type": "string", "format": "date-time"}, "When it was given, where that is not now."),
     "rejected": Field(
@@ -70,6 +75,9 @@ FIELDS: Final[Mapping[str, Field]] = {
     "token": Field(_text(4_096), "The feedback token, unless it is in a header."),
     "source": Field({"enum": ["user", "system"]}, "Who gives it.", is_for_servers=True),
     "rater_id": Field(_text(_rules.USER_ID_LIMIT_CHARACTERS, pattern=_LINE), "Which rater.", is_for_servers=True),
+    "conversation_id": Field(
+        _text(256, pattern=_LINE), "A whole conversation, instead of a target.", is_for_servers=True
+    ),
     "target": Field(_text(4_096), "A token, a W3C traceparent or a response id.", is_for_servers=True),
 }
 

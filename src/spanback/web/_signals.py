@@ -9,11 +9,15 @@ from typing import Any, Final, NamedTuple, cast
 from spanback import _settings, _tokens
 from spanback._never_raise import never_raise
 from spanback.errors import InvalidFeedback, SpoolUnavailable
-from spanback.feedback import Receipt, record_feedback, record_many, record_preference, retract_feedback
+from spanback.feedback import Receipt, retract_feedback
+from spanback.feedback._attributes import Relation
 from spanback.feedback._ids import new_id
-from spanback.feedback._model import USUAL, checked
+from spanback.feedback._model import USUAL, Feedback, checked
 from spanback.feedback._preference import PREFERENCE, sides
+from spanback.feedback._record import Checked, aimed, record_all, resolved
 from spanback.feedback._rules import checked_feedback_id, checked_user_id
+from spanback.feedback._scope import AIM
+from spanback.feedback._target import Target
 from spanback.web._authority import Authority, missing, not_allowed
 from spanback.web._fields import SIGNAL_RULE, read
 from spanback.web._http import Problem
@@ -26,6 +30,7 @@ USER_RULE: Final = "must be the user whom the token is bound to"
 QUERY_RULE: Final = "must not be given: only name is, and target with an API key"
 
 _REJECTED_LIMIT: Final = 64
+_ID_LIMIT_CHARACTERS: Final = 100
 _RETRY_AFTER: Final = (("retry-after", "5"),)
 
 Answer = dict[str, Any]
@@ -36,15 +41,13 @@ class Ready(NamedTuple):
 
     Attributes:
         authority: Whose.
-        target: What it is about.
-        rejected: What is worse; empty where it is no preference.
-        arguments: The rest, as `record_feedback` takes it.
+        feedback: The signal.
+        targets: What it is about.
     """
 
     authority: Authority
-    target: object
-    rejected: list[object]
-    arguments: dict[str, Any]
+    feedback: Feedback
+    targets: tuple[tuple[Target, Relation], ...]
 
 
 class Signals:
@@ -88,24 +91,25 @@ class Signals:
             authority = self._of_token(token)
         arguments = read(signal, is_server=authority.ref is None)
         arguments.pop("token", None)
+        said, rejected = arguments.pop("target", None), self._rejected(arguments.pop("rejected", None))
+        aim = {name: arguments.pop(name) for name in AIM if name in arguments}
         target: object = authority.ref
         if authority.ref is None:
-            target = self._target(token, arguments.pop("target", None))
+            target = None if "conversation_id" in aim else self._target(token, said)
         elif token is not None and self._of_token(token).ref != authority.ref:
             raise not_allowed("token", "must be the one in the header")
-        rejected = self._rejected(arguments.pop("rejected", None))
-        if rejected:
-            _check_preference(target, rejected, arguments)
         usual = PREFERENCE if rejected else USUAL
         if authority.claims is not None:
             self._limit(authority, arguments, usual.name, given)
         feedback = checked(usual, **arguments, is_bare=bool(rejected), is_strict=_settings.current().strict)
+        targets: tuple[tuple[Target, Relation], ...]
+        if rejected:
+            targets = _preference(target, rejected, {**arguments, **aim})
+        else:
+            targets = ((aimed(target, aim) if aim else resolved(target), "rates"),)
         if authority.ref is not None:
-            own_id = feedback.feedback_id
-            if own_id is None and (feedback.user_id is not None or feedback.type == "implicit"):
-                own_id = feedback.name if feedback.criterion is None else f"{feedback.name}/{feedback.criterion}"
-            arguments["feedback_id"] = authority.seal(own_id or new_id(time.time_ns()))
-        return Ready(authority, target, rejected, arguments)
+            feedback = feedback._replace(feedback_id=authority.seal(feedback.feedback_id or _own_id(feedback, aim)))
+        return Ready(authority, feedback, targets)
 
     def count_use(self, authority: Authority) -> None:
         """Counts a use of a token that is good for only so many.
@@ -129,10 +133,9 @@ class Signals:
         Raises:
             Problem: They could not be kept.
         """
+        signals: list[Checked] = [(ready.feedback, ready.targets, "auto") for ready in batch]
         try:
-            if len(batch) == 1 or any(ready.rejected for ready in batch):
-                return [_answer(_recorded(ready)) for ready in batch]
-            return list(map(_answer, record_many([{"target": ready.target, **ready.arguments} for ready in batch])))
+            return list(map(_answer, record_all(signals, _settings.current())))
         except SpoolUnavailable:
             raise unavailable("the signal cannot be committed now") from None
 
@@ -206,17 +209,22 @@ class Signals:
         return [self._of_token(token).ref for token in tokens]
 
 
-def _recorded(ready: Ready) -> Receipt:
-    if ready.rejected:
-        return record_preference(ready.target, ready.rejected, **ready.arguments)
-    return record_feedback(ready.target, **ready.arguments)
-
-
-def _check_preference(chosen: object, rejected: list[object], arguments: Mapping[str, Any]) -> None:
-    for field in ("score", "rating", "scale"):
+def _preference(
+    chosen: object, rejected: list[object], arguments: Mapping[str, Any]
+) -> tuple[tuple[Target, Relation], ...]:
+    for field in ("score", "rating", "scale", *AIM):
         if field in arguments:
             raise InvalidFeedback(field, arguments[field], PREFERENCE_RULE)
-    sides(chosen, rejected)
+    return sides(chosen, rejected, "token")
+
+
+def _own_id(feedback: Feedback, aim: Mapping[str, Any]) -> str:
+    """The id of a signal that has none: the same for a vote that is given again, else a new one."""
+    if feedback.user_id is None and feedback.type == "explicit":
+        return new_id(time.time_ns())
+    parts = [feedback.criterion or "", *(f"{name}={value}" for name, value in aim.items())]
+    more = "/".join(filter(None, parts))
+    return f"{feedback.name}/{more}"[:_ID_LIMIT_CHARACTERS] if more else feedback.name
 
 
 def unavailable(detail: str) -> Problem:
