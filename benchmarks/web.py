@@ -106,22 +106,22 @@ def scope_of(method: str) -> dict[str, Any]:
 
 
 async def per_request_us(app: Asgi, method: str, count: int) -> float:
-    """Microseconds of one request."""
+    """Processor time of one request, in microseconds."""
     scope = scope_of(method)
-    begun_s = time.perf_counter()
+    begun_s = time.process_time()
     for _ in range(count):
         status = await ask(app, scope, BODY)
-    took_s = time.perf_counter() - begun_s
+    took_s = time.process_time() - begun_s
     assert status in {200, 202}, status
     return took_s / count * 1e6
 
 
 def per_call_us(function: Callable[[], Any], count: int) -> float:
-    """Microseconds of one call."""
-    begun_s = time.perf_counter()
+    """Processor time of one call, in microseconds."""
+    begun_s = time.process_time()
     for _ in range(count):
         function()
-    return (time.perf_counter() - begun_s) / count * 1e6
+    return (time.process_time() - begun_s) / count * 1e6
 
 
 def alternately(rounds: int, *measures: Callable[[], float]) -> list[float]:
