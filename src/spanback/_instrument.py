@@ -20,6 +20,7 @@ from spanback._settings import Consent, Redact, Settings
 from spanback._sharing import SHARING
 from spanback._telemetry import TELEMETRY
 from spanback.errors import InvalidSetting
+from spanback.feedback import record_abandoned
 from spanback.instrumentation import CLIENTS, NOTICING, WRAPPING, TargetStatus
 
 _FILE_RULE: Final = "must name a folder, or a file ending in .jsonl"
@@ -148,6 +149,7 @@ def instrument(
     _given.index, _given.index_ttl_s = index or _given.index, ttl_s
     _settings.use(settings)
     SHARING.use(found)
+    TELEMETRY.on_abandoned = record_abandoned if settings.abandoned_streams else None
     TELEMETRY.configure(
         tracer_provider=_given.tracer_provider,
         meter_provider=_given.meter_provider,
@@ -170,6 +172,7 @@ def uninstrument() -> None:
     NOTICING.remove()
     TELEMETRY.configure()
     SHARING.use(None)
+    TELEMETRY.on_abandoned = None
     _settings.use(None)
     for field in fields(_Given):
         setattr(_given, field.name, None)

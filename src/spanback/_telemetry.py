@@ -16,6 +16,7 @@ from opentelemetry import metrics, trace
 from opentelemetry._logs import Logger, LoggerProvider, NoOpLogger, NoOpLoggerProvider, get_logger_provider
 from opentelemetry._logs._internal import ProxyLoggerProvider
 
+from spanback._spanref import Handle
 from spanback._version import __version__
 
 SCOPE_NAME: Final = "spanback"
@@ -74,6 +75,8 @@ class Telemetry:
         """What puts an end to loose ends before everything is flushed."""
         self.on_tracer_provider: Callable[[trace.TracerProvider], None] | None = None
         """Is told of the tracer provider in force, whoever set it, before its first span of ours."""
+        self.on_abandoned: Callable[[Handle, str | None, str | None], None] | None = None
+        """Is told of each stream that the app has left before its end: handle, response id, response model."""
         self._lock = threading.RLock()
         self._given_tracer_provider: trace.TracerProvider | None = None
         self._given_meter_provider: metrics.MeterProvider | None = None

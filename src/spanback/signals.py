@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from spanback.feedback import PRESETS, Receipt, Signal, normalised_distance, record_feedback, record_preference, sides
 
 __all__ = [
+    "ABANDONED",
     "COPIED",
     "DISMISSED",
     "EDITED",
@@ -40,6 +41,7 @@ SAVED: Final = PRESETS["SAVED"]
 SHARED: Final = PRESETS["SHARED"]
 REGENERATED: Final = PRESETS["REGENERATED"]
 DISMISSED: Final = PRESETS["DISMISSED"]
+ABANDONED: Final = PRESETS["ABANDONED"]
 EDITED: Final = PRESETS["EDITED"]
 READ: Final = PRESETS["READ"]
 

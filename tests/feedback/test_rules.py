@@ -248,6 +248,7 @@ def test_a_clock_a_little_ahead_is_forgiven() -> None:
         (signals.SHARED, ("shared", 1.0, 0.6, "user", "implicit")),
         (signals.REGENERATED, ("regenerated", -1.0, 0.5, "user", "implicit")),
         (signals.DISMISSED, ("dismissed", -1.0, 0.3, "user", "implicit")),
+        (signals.ABANDONED, ("abandoned", -0.5, 0.3, "user", "implicit")),
         (signals.EDITED, ("edited", -0.5, 0.4, "user", "implicit")),
         (signals.READ, ("read", 0.5, 0.3, "user", "implicit")),
     ],

@@ -1,5 +1,6 @@
 """Feedback on responses, weeks later if need be, as OpenTelemetry."""
 
+from spanback.feedback._abandoned import record_abandoned
 from spanback.feedback._declared import DECLARED, Declaration, declare
 from spanback.feedback._distance import normalised_distance
 from spanback.feedback._many import record_many
@@ -19,6 +20,7 @@ __all__ = [
     "Signal",
     "declare",
     "normalised_distance",
+    "record_abandoned",
     "record_feedback",
     "record_many",
     "record_preference",

@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 
 from spanback import _settings
 from spanback._never_raise import never_raise
+from spanback._said import current_user_id
 from spanback._settings import Settings
 from spanback._telemetry import TELEMETRY
 from spanback.errors import InvalidBatch, InvalidFeedback
@@ -142,7 +143,8 @@ def _arguments(item: object) -> dict[Any, Any]:
 
 
 def _signal_of(arguments: dict[Any, Any]) -> dict[str, Any]:
-    return {name: value for name, value in arguments.items() if name in _SIGNAL_FIELDS}
+    given = {name: value for name, value in arguments.items() if name in _SIGNAL_FIELDS}
+    return given if given.get("user_id") is not None else {**given, "user_id": current_user_id()}
 
 
 def _placement_of(arguments: dict[Any, Any]) -> object:

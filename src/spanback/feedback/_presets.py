@@ -21,6 +21,7 @@ PRESETS: Final = {
     "SHARED": Signal("shared", 1.0, 0.6),
     "REGENERATED": Signal("regenerated", -1.0, 0.5),
     "DISMISSED": Signal("dismissed", -1.0, 0.3),
+    "ABANDONED": Signal("abandoned", -0.5, 0.3),
     "EDITED": Signal("edited", -0.5, 0.4),
     "READ": Signal("read", 0.5, 0.3),
 }

@@ -11,6 +11,7 @@ from itertools import chain
 from time import perf_counter, time_ns
 from typing import Any, Final
 
+from spanback import semconv as sc
 from spanback._never_raise import never_raise
 from spanback._spanref import HANDLE_ATTRIBUTE, Handle
 from spanback._telemetry import TELEMETRY
@@ -103,6 +104,8 @@ class Watch:
         self.needs_handles = not call.request.endpoint.has_chunk_ids
         self.first_chunk_s: float | None = None
         self._ended: Moment | None = None
+        self._is_stream = received.stream is not None
+        self._is_left = False
 
     def fold(self) -> None:
         """Makes room for more chunks: kept ones cost memory, and the garbage collector time. The first is looked at.
@@ -129,7 +132,9 @@ class Watch:
     def end(self, error: BaseException | None = None) -> None:
         """The stream is over. An app that cancels its task or stops reading has chosen so: that is no error."""
         if self.call.is_open:
-            never_raise(self._end, None if isinstance(error, (CancelledError, GeneratorExit)) else error)
+            if isinstance(error, (CancelledError, GeneratorExit)):
+                self._is_left, error = True, None
+            never_raise(self._end, error)
 
     def close(self) -> None:
         """The body is being closed.
@@ -149,6 +154,7 @@ class Watch:
         The collector closes a generator by GeneratorExit, which is then being handled here, and so does an app that
         closes one of its own around the stream: the two cannot be told apart. Async ones are closed by their loop.
         """
+        self._is_left = True
         if sys.exc_info()[0] is GeneratorExit and not hasattr(self.inner, "ag_running"):
             self.abandon()
         else:
@@ -157,6 +163,7 @@ class Watch:
     def abandon(self) -> None:
         """The garbage collector may be at work: the end is noted, and told when it is safe."""
         if self.call.is_open:
+            self._is_left = True
             self._ended = self._ended or (time_ns(), perf_counter())
             ABANDONED.append(self.end)
 
@@ -199,6 +206,15 @@ class Watch:
             first_chunk_s=self.first_chunk_s,
             chunk_times_s=self.times_s or (),
         )
+        if self._is_left and self._is_stream and TELEMETRY.on_abandoned is not None:
+            self._tell_left(response, TELEMETRY.on_abandoned)
+
+    def _tell_left(self, response: Any, tell: Callable[[Handle, str | None, str | None], None]) -> None:
+        """Tells of a stream that the app has left, unless it had all of the answer by then."""
+        endpoint = self.call.request.endpoint
+        known = {} if response is None else never_raise(endpoint.read_response, response) or {}
+        if not known.get(sc.GEN_AI_RESPONSE_FINISH_REASONS):
+            tell(self.call.handle, known.get(sc.GEN_AI_RESPONSE_ID), known.get(sc.GEN_AI_RESPONSE_MODEL))
 
     def _give_back(self) -> None:
         """Takes every telling `close` away again, but for those that somebody has put theirs around."""
