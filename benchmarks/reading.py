@@ -44,8 +44,8 @@ def write(file: Path, signals: int) -> None:
             spans = [carrier(number) for number in range(first, min(first + SIGNALS_A_LINE, signals))]
             resource_ = {"attributes": [attribute("service.name", "assistant")]}
             scope = {"scope": {"name": "spanback"}, "spans": spans}
-            json.dump({"resourceSpans": [{"resource": resource_, "scopeSpans": [scope]}]}, out, separators=(",", ":"))
-            out.write("\n")
+            batch = {"resourceSpans": [{"resource": resource_, "scopeSpans": [scope]}]}
+            out.write(json.dumps(batch, separators=(",", ":")) + "\n")
 
 
 def attribute(key: str, value: str | float | bool) -> dict[str, object]:

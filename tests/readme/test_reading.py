@@ -36,9 +36,9 @@ def test_the_snippets_print_what_the_text_says(tmp_path: Path) -> None:
         "gpt-5 implicit 1 0.4",
         "gpt-5-mini explicit 1 -1.0",
         "gpt-5-mini-2025-08-07 explicit 2 -1.0",
-        "{'response_model': 'gpt-5-mini-2025-08-07', 'prompt_version': '3', 'signals': 1, 'mean': -1.0}",
-        "{'response_model': None, 'prompt_version': None, 'signals': 1, 'mean': -1.0}",
-        "{'response_model': 'claude-opus', 'prompt_version': None, 'signals': 2, 'mean': 0.25}",
+        "{'request_model': 'gpt-5-mini', 'prompt_version': '3', 'signals': 1, 'mean': -1.0}",
+        "{'request_model': 'gpt-5-mini', 'prompt_version': None, 'signals': 1, 'mean': -1.0}",
+        "{'request_model': 'claude-opus', 'prompt_version': None, 'signals': 1, 'mean': 0.5}",
     ]
 
 

@@ -18,7 +18,9 @@ from spanback.reading._rows import Call, Feedback
 DEFAULT_AGE_S: Final = 7 * 86_400
 """How far back a trace store is searched unless `since_ns` says otherwise."""
 
-_WINDOW_NS: Final = 86_400 * 1_000_000_000
+_WINDOW_NS: Final = 6 * 86_400 * 1_000_000_000
+"""Tempo searches at most 7 days at once unless it is told otherwise."""
+
 _AT_ONCE: Final = 8
 _SECOND_NS: Final = 1_000_000_000
 
