@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -20,6 +19,7 @@ import spanback
 from spanback.demo._loopback import LoopbackServer
 
 MODELS = ("gpt-4o-mini", "gpt-4.1", "gpt-4o-mini")
+VARIANTS = {0: "warm", 2: "terse"}
 VERSIONS = ("3", "3", "4", "4", "4")
 
 
@@ -70,10 +70,15 @@ def call(client: openai.OpenAI, number: int) -> spanback.SpanRef:
     """One model call, with the prompt that it was made from."""
     model = MODELS[number % len(MODELS)]
     message = {"role": "user", "content": f"What is the capital of Australia? ({number})"}
-    response = client.chat.completions.create(model=model, messages=[message])
-    ref = spanback.reference(response)
+    version = VERSIONS[number % len(VERSIONS)]
+    # Every other call is part of an experiment.
+    tried: dict[str, Any] = (
+        {} if number % 2 else {"experiment": "tone", "variant": VARIANTS[number % 4], "tags": ["beta", "de"]}
+    )
+    with spanback.context(prompt_name="travel", prompt_version=version, conversation_id=f"trip-{number}", **tried):
+        ref = spanback.reference(client.chat.completions.create(model=model, messages=[message]))
     assert ref is not None
-    return replace(ref, prompt_name="travel", prompt_version=VERSIONS[number % len(VERSIONS)])
+    return ref
 
 
 def given(client: openai.OpenAI, count: int) -> Iterator[dict[str, Any]]:
@@ -118,6 +123,10 @@ def told(receipt: spanback.Receipt, ref: spanback.SpanRef | None, signal: dict[s
         "model": ref.request_model if ref else "",
         "response_model": ref.response_model if ref else "",
         "prompt_version": ref.prompt_version if ref else "",
+        "experiment": (ref.experiment if ref else None) or "",
+        "variant": (ref.variant if ref else None) or "",
+        "tags": list(ref.tags) if ref else [],
+        "conversation_id": ref.conversation_id if ref else "",
         "resolved": ref is not None,
     }
 

@@ -106,6 +106,7 @@ def test_one_row_a_signal(ask: Callable[[str], list[dict[str, Any]]], pipeline: 
     for row, signal in zip(rows, sorted(pipeline.standing, key=lambda one: one["feedback_id"]), strict=True):
         expected = {name: signal[name] for name in ("feedback_id", "carrier_span_id", "trace_id", "span_id", "name")}
         expected |= {name: signal[name] for name in ("score", "weight", "type", "label", "comment", "resolved")}
+        expected |= {name: signal[name] for name in ("experiment", "variant", "tags", "conversation_id")}
         expected |= {
             "service": "travel-assistant",
             "request_model": signal["model"],
@@ -299,25 +300,16 @@ def test_links_say_what_the_columns_say(filled: ClickHouse) -> None:
     assert all(row["links"] == (row["columns"] if row["resolved"] else []) for row in rows)
 
 
-def test_experiments(clickhouse: ClickHouse) -> None:
-    """The variants of an experiment; tags and which choice was rated have columns too."""
-    clickhouse.make("tried", "tables.sql", "views.sql")
-    attributes = {
-        "feedback.id": "p",
-        "feedback.score": "0.5",
-        "feedback.weighted_score": "0.5",
-        "feedback.type": "explicit",
-        "feature_flag.key": "tone",
-        "feature_flag.result.variant": "warm",
-        "spanback.tags": '["beta","de"]',
-        "feedback.target.choice": "2",
-    }
-    now = datetime.now().astimezone().timestamp()
-    clickhouse.insert("otel_traces", [{"Timestamp": f"{now:.6f}", "SpanAttributes": attributes}], database="tried")
-    (row,) = clickhouse.rows((FOLDER / "queries" / "by_experiment.sql").read_text(), database="tried")
-    assert (row["experiment"], row["variant"], row["signals"], row["mean"]) == ("tone", "warm", 1, 0.5)
-    (row,) = clickhouse.rows("SELECT tags, choice FROM feedback", database="tried")
-    assert row == {"tags": ["beta", "de"], "choice": 2}
+def test_by_experiment(ask: Callable[[str], list[dict[str, Any]]], pipeline: Pipeline) -> None:
+    """Signals and means by experiment, variant and type."""
+    tried = [signal for signal in pipeline.scored if signal["experiment"]]
+    expected = []
+    for (experiment, variant, kind), signals in grouped(tried, "experiment", "variant", "type").items():
+        said = statistics(signals)
+        del said["negative_share"]
+        expected.append({"experiment": experiment, "variant": variant, "type": kind, **said})
+    assert {row["variant"] for row in expected} == {"warm", "terse"}
+    assert ask("by_experiment") == close(expected)
 
 
 def test_every_attribute_has_a_column() -> None:
