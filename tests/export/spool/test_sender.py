@@ -146,13 +146,12 @@ def test_what_is_accepted_is_deleted_and_nothing_else(backend: Backend, make: Ma
     eventually(lambda: backend.accepted["traces"] == ["1", "2"])
 
 
-@pytest.mark.parametrize(
-    ("header", "least_s"), [("0.3", 0.3), (formatdate(time.time() + 10_000), 3_000), ("soon", 0.0), ("-5", 0.0)]
-)
+@pytest.mark.parametrize(("header", "least_s"), [("0.3", 0.3), ("tomorrow", 3_000), ("soon", 0.0), ("-5", 0.0)])
 def test_retry_after_is_respected(
     header: str, least_s: float, backend: Backend, make: Make, store: Store, outbox: Outbox
 ) -> None:
     """Seconds or a date, at most an hour; not even a flush asks earlier. What is neither is passed over."""
+    header = formatdate(time.time() + 86_400) if header == "tomorrow" else header
     backend.answer = lambda _kind, _ids: Reply(429, "slow down", {"Retry-After": header})
     store.put(spans("1"))
     sender = make(backend)
