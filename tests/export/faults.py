@@ -31,7 +31,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "tests" / "backends" / "configs" / "faults.yaml"
 BATCH = 50
-DISK_BYTES = 24 * 1024 * 1024
+DISK_BYTES = 32 * 1024 * 1024
 ID = re.compile(rb'"key":"feedback\.id","value":\{"stringValue":"([^"]+)"\}')
 
 

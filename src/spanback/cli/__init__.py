@@ -49,6 +49,7 @@ COMMANDS: Final = {
     "open": _Command("spanback.cli._open", "open a signal and the response that it is about in Jaeger or Grafana"),
     "show": _Command("spanback.cli._show", "print rated calls with their feedback"),
     "signals": _Command("spanback.cli._signals", "list declared signals and presets"),
+    "spool": _Command("spanback.cli._spool", "say what feedback is not yet delivered"),
     "status": _Command("spanback.cli._status", "say what is instrumented in this environment"),
 }
 

@@ -54,7 +54,11 @@ def metrics_line(data: MetricsData) -> bytes:
     from google.protobuf.json_format import MessageToDict  # noqa: PLC0415 - protobuf loads with the first metrics only
     from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics  # noqa: PLC0415 - as above
 
-    tree = MessageToDict(encode_metrics(data), use_integers_for_enums=True)
+    return tree_line(MessageToDict(encode_metrics(data), use_integers_for_enums=True))
+
+
+def tree_line(tree: Json) -> bytes:
+    """One line for a request in protobuf's own JSON mapping, whose ids become hex; its newline included."""
     _ids_to_hex(tree)
     return _line(tree)
 
@@ -233,10 +237,10 @@ _VALUES: Final[dict[type, Callable[[Any], Json]]] = {
 
 
 def _ids_to_hex(tree: Any) -> None:
-    """Exemplars' ids, which protobuf's own JSON mapping writes as base64, become hex in place."""
+    """Ids, which protobuf's own JSON mapping writes as base64, become hex in place."""
     if isinstance(tree, dict):
         for key, value in tree.items():
-            if key in ("traceId", "spanId"):
+            if key in ("traceId", "spanId", "parentSpanId"):
                 tree[key] = b64decode(value).hex()
             else:
                 _ids_to_hex(value)

@@ -414,9 +414,7 @@ def test_a_spool_that_cannot_be_read_is_said(
     store.close()
     Path(path).write_bytes(b"no database" * 1_000)
     assert not drained(make(backend))
-    assert said(caplog) == [
-        f"No traces reach http://backend: the spool {path} takes no signal: SQLite says: file is not a database. Advice."
-    ]
+    assert said(caplog) == [f"No traces are sent from the spool {path}: SQLite says: file is not a database."]
 
 
 def test_a_closed_channel_is_no_loss(grpc_backend: Backend) -> None:

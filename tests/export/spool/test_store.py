@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import sqlite3
 import stat
 import threading
@@ -136,20 +136,23 @@ def test_what_fits_alone_is_not_refused_for_a_neighbour(path: str) -> None:
 
 
 def test_a_full_disk_is_told_from_a_full_spool(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the file system has no room either, that is said."""
+    """The last of a disk is left alone, since what is to be deleted takes room too; and it is said which is full."""
     store = Store(Database(path, 100_000, "FULL"), drop_oldest=False)
     store.put([record(0)])
-    for free, reason in ((0, "the disk is full"), (10**6, "its limit of 100,000 bytes is reached")):
-        disk = os.statvfs("/")
-        fields = {name: getattr(disk, name) for name in dir(disk) if name.startswith("f_")}
-        fake = type("Disk", (), {**fields, "f_bavail": free})
-        monkeypatch.setattr(_database.os, "statvfs", lambda _path, fake=fake: fake)
+    disk = shutil.disk_usage("/")
+    cases = (
+        (_database.RESERVE_BYTES + 100, 100, "the disk is full"),
+        (_database.RESERVE_BYTES + 300, 100, None),
+        (10**12, 300_000, "its limit of 100,000 bytes is reached"),
+    )
+    for free, size, reason in cases:
+        monkeypatch.setattr(_database.shutil, "disk_usage", lambda _path, free=free: disk._replace(free=free))
+        if reason is None:
+            store.put([record(1, body=b"x" * size)])
+            continue
         with pytest.raises(SpoolFull) as caught:
-            store.put([record(2, body=b"x" * 300_000)])
+            store.put([record(2, body=b"x" * size)])
         assert caught.value.reason == reason
-    monkeypatch.delattr(_database.os, "statvfs")
-    with pytest.raises(SpoolFull, match="its limit"):
-        store.put([record(2, body=b"x" * 300_000)])
     store.close()
 
 

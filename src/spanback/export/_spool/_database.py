@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import shutil
 import sqlite3
 import threading
 import time
@@ -14,6 +16,9 @@ from spanback.errors import SpoolFull, SpoolUnavailable
 
 BUSY_TIMEOUT_S: Final = 10.0
 """How long a process waits for the others' commits; one takes as long as the disk takes to sync, some ms."""
+
+RESERVE_BYTES: Final = 8 * 1024 * 1024
+"""Room that is left on the disk: what the write-ahead log and the way from there into the file can take."""
 
 _FORMAT: Final = 1
 _WAL_LIMIT_BYTES: Final = 4 * 1024 * 1024
@@ -95,6 +100,15 @@ class Database:
         """Whether there is a file. Never raises."""
         return _inode(self.path) is not None
 
+    def make_sure_of_room(self, size_bytes: int) -> None:
+        """Leaves the last of a disk alone: also a record that is deleted takes room at first, in the log.
+
+        Raises:
+            SpoolFull: There is hardly more room than so many bytes will take.
+        """
+        if self._free_bytes() < RESERVE_BYTES + 2 * size_bytes:
+            raise SpoolFull(self.path, "the disk is full")
+
     def hold(self) -> None:
         """Closes the connection and keeps others from opening it, for the time of a fork."""
         self._lock.acquire()
@@ -165,12 +179,14 @@ class Database:
             raise SpoolUnavailable(self.path, error.strerror or str(error)) from error
 
     def _full_because(self) -> str:
-        try:
-            disk = os.statvfs(os.path.dirname(self.path))  # noqa: PTH120 - as a text it is at hand
-            is_disk_full = disk.f_bavail * disk.f_frsize < _WAL_LIMIT_BYTES
-        except (OSError, AttributeError):  # Windows has no statvfs
-            is_disk_full = False
+        is_disk_full = self._free_bytes() < _WAL_LIMIT_BYTES
         return "the disk is full" if is_disk_full else f"its limit of {self._limit_bytes:,} bytes is reached"
+
+    def _free_bytes(self) -> float:
+        try:
+            return shutil.disk_usage(os.path.dirname(self.path)).free  # noqa: PTH120 - as a text it is at hand
+        except OSError:  # there is no folder yet
+            return math.inf
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 from opentelemetry.util.re import parse_env_headers
 
 from spanback._version import __version__
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 Verdict = Literal["accepted", "rejected", "too large", "busy", "broken", "refused", "misconfigured"]
 
+REQUESTS: Final[dict[Kind, Any]] = {"traces": ExportTraceServiceRequest, "logs": ExportLogsServiceRequest}
 RETRY_AFTER_LIMIT_S: Final = 3_600.0
 
 _REASON_CHARACTERS: Final = 300

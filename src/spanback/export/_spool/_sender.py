@@ -37,6 +37,7 @@ _HELD_S: Final = 0.25
 _RENEW_S: Final = LEASE_S / 3
 _BATCH_RECORDS: Final = 512
 _BATCH_BYTES: Final = 2 * 1024 * 1024  # half of what servers of gRPC take unless told otherwise
+_SAY_AGAIN_S: Final = 60.0
 _REFUSED_S: Final = 600.0
 _logger: Final = logging.getLogger("spanback.export")
 
@@ -75,6 +76,7 @@ class Sender:
         self._refusal_said = False
         self._refused_until_s = 0.0
         self._not_before_s = 0.0
+        self._silent_until_s = 0.0
         self._claimed_s = 0.0
         self._thread: threading.Thread | None = None
         self.forget()
@@ -170,12 +172,19 @@ class Sender:
         try:
             outcome, wait_s = self._tried(is_hurried=is_hurried)
         except SpoolUnavailable as error:
-            self.address.complain(self._kind, str(error))
+            self._complain(error)
         finally:
             with self._rounds:
                 self._ended, self._outcome = number, outcome
                 self._rounds.notify_all()
         return wait_s
+
+    def _complain(self, error: SpoolUnavailable) -> None:
+        """One WARNING a minute."""
+        now_s = time.monotonic()
+        if now_s >= self._silent_until_s:
+            self._silent_until_s = now_s + _SAY_AGAIN_S
+            _logger.warning("No %s are sent from the spool %s: %s.", self._kind, error.path, error.reason)
 
     def _tried(self, *, is_hurried: bool) -> tuple[Outcome, float]:
         """Sends until nothing is due."""

@@ -158,6 +158,8 @@ class Store:
     def _insert(self, records: Sequence[Record], dropped: int = 0) -> int:
         now_ns = time.time_ns()
         gone = 0
+        if not dropped:  # else they take the room of others
+            self._database.make_sure_of_room(sum(len(r.resource) + len(r.scope) + len(r.body) for r in records))
         with self._database.transaction() as connection:
             if dropped:
                 gone = sum(connection.execute(_drop(table), (dropped,)).rowcount for table in TABLES)
@@ -189,9 +191,11 @@ class Store:
             return max(count(connection, table) for table in TABLES)
 
 
-def count(connection: sqlite3.Connection, table: str) -> int:
-    """How many rows a table has. A queue's narrow index makes that quick."""
-    (found,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - as above
+def count(connection: sqlite3.Connection, table: str, feedback_id: str | None = None) -> int:
+    """How many rows a table has, of one signal or of all. A queue's narrow index makes the latter quick."""
+    where = "" if feedback_id is None else " WHERE feedback_id = ?"
+    values = () if feedback_id is None else (feedback_id,)
+    (found,) = connection.execute(f"SELECT count(*) FROM {table}{where}", values).fetchone()  # noqa: S608 - as above
     return found
 
 

@@ -45,6 +45,17 @@ def request(records: Iterable[Record]) -> bytes:
     return b"".join(parts)
 
 
+def json_line(record: Record) -> bytes:
+    """One record as a line of OTLP-JSON, its newline included."""
+    from google.protobuf.json_format import MessageToDict  # noqa: PLC0415 - for the command line only
+
+    from spanback.export._otlp_json import tree_line  # noqa: PLC0415 - as above
+    from spanback.export._spool._post import REQUESTS  # noqa: PLC0415 - as above
+
+    message = REQUESTS[record.kind].FromString(request([record]))
+    return tree_line(MessageToDict(message, use_integers_for_enums=True))
+
+
 def _framed_length(resource: bytes, scoped: bytes) -> bytes:
     return _length(len(resource) + len(_ITEMS) + len(_length(len(scoped))) + len(scoped))
 
