@@ -156,6 +156,22 @@ def test_a_full_disk_is_told_from_a_full_spool(path: str, monkeypatch: pytest.Mo
     store.close()
 
 
+def test_what_is_free_in_the_file_is_used_on_a_full_disk(
+    path: str, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that the spool itself has filled takes signals again as soon as some are sent."""
+    store = Store(Database(path, 0, "FULL"), drop_oldest=False)
+    store.put([record(number, body=b"x" * 1_000) for number in range(200)])
+    disk = shutil.disk_usage("/")
+    monkeypatch.setattr(_database.shutil, "disk_usage", lambda _path: disk._replace(free=0))
+    with pytest.raises(SpoolFull, match="the disk is full"):
+        store.put([record(200)])
+    outbox.delete("traces", range(150))
+    store.put([record(201)])
+    assert outbox.counts()["traces"] == 52
+    store.close()
+
+
 def test_a_damaged_file_is_refused(path: str) -> None:
     """What is no database is neither written over nor passed over."""
     Path(path).write_bytes(b"no database" * 1_000)

@@ -20,6 +20,7 @@ BUSY_TIMEOUT_S: Final = 10.0
 RESERVE_BYTES: Final = 8 * 1024 * 1024
 """Room that is left on the disk: what the write-ahead log and the way from there into the file can take."""
 
+_SLACK_BYTES: Final = 64 * 1024
 _FORMAT: Final = 1
 _WAL_LIMIT_BYTES: Final = 4 * 1024 * 1024
 _MODE: Final = 0o600  # comments and corrections are in it
@@ -100,14 +101,17 @@ class Database:
         """Whether there is a file. Never raises."""
         return _inode(self.path) is not None
 
-    def make_sure_of_room(self, size_bytes: int) -> None:
+    def make_sure_of_room(self, connection: sqlite3.Connection, size_bytes: int) -> None:
         """Leaves the last of a disk alone: also a record that is deleted takes room at first, in the log.
 
         Raises:
-            SpoolFull: There is hardly more room than so many bytes will take.
+            SpoolFull: Neither the disk nor what is free in the file has room for so many bytes.
         """
         if self._free_bytes() < RESERVE_BYTES + 2 * size_bytes:
-            raise SpoolFull(self.path, "the disk is full")
+            (pages,) = connection.execute("PRAGMA freelist_count").fetchone()
+            (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+            if pages * page_bytes < 2 * size_bytes + _SLACK_BYTES:
+                raise SpoolFull(self.path, "the disk is full")
 
     def hold(self) -> None:
         """Closes the connection and keeps others from opening it, for the time of a fork."""

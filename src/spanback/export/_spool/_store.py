@@ -158,10 +158,11 @@ class Store:
     def _insert(self, records: Sequence[Record], dropped: int = 0) -> int:
         now_ns = time.time_ns()
         gone = 0
-        if not dropped:  # else they take the room of others
-            self._database.make_sure_of_room(sum(len(r.resource) + len(r.scope) + len(r.body) for r in records))
+        size_bytes = sum(len(one.resource) + len(one.scope) + len(one.body) for one in records)
         with self._database.transaction() as connection:
-            if dropped:
+            if not dropped:  # else they take the room of others
+                self._database.make_sure_of_room(connection, size_bytes)
+            else:
                 gone = sum(connection.execute(_drop(table), (dropped,)).rowcount for table in TABLES)
             for kind in KINDS:
                 rows = [(r.feedback_id, now_ns, r.has_twin, *r[3:]) for r in records if r.kind == kind]
