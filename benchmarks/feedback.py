@@ -120,7 +120,8 @@ def main() -> None:
     tracer_provider, logger_provider = TracerProvider(), LoggerProvider()
     tracer, logger, ref = tracer_provider.get_tracer("floor"), logger_provider.get_logger("floor"), fake_ref()
     response = Response()
-    attach(response, (ref.trace_id, ref.span_id, 1, time.time_ns(), "openai", "gpt-4o-mini", None, None, None))
+    handle = (ref.trace_id, ref.span_id, 1, time.time_ns(), "openai", "gpt-4o-mini", None, None, None, (), None, None, None)
+    attach(response, handle)
     TELEMETRY.configure(tracer_provider=tracer_provider, logger_provider=logger_provider)
     contestants: dict[str, Callable[[], object]] = {
         "floor": lambda: floor(tracer, logger, ref),

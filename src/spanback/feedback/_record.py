@@ -130,7 +130,7 @@ def record_feedback(
     )
     where = placement if placement is _AUTO else checked_placement(placement)
     if scope is None and conversation_id is None and choice is None and tool_call_id is None and document_id is None:
-        found = resolved(target)
+        found = resolve(target) or resolved(target)
     else:
         aim = {"scope": scope, "conversation_id": conversation_id, "choice": choice}
         found = aimed(target, {**aim, "tool_call_id": tool_call_id, "document_id": document_id})
@@ -190,7 +190,11 @@ def record(
         SpoolUnavailable: There is a spool, it does not take the signal, and the app wants to be told.
     """
     prepared = _prepared(feedback, targets, placement, settings)
-    return prepared if isinstance(prepared, Receipt) else _told(_emit.emit(prepared[0], settings), prepared[1])
+    if isinstance(prepared, Receipt):
+        return prepared
+    emission, failed = prepared
+    receipt = _emit.emit(emission, settings)
+    return _told(receipt, failed) if failed else receipt
 
 
 def record_all(batch: Iterable[Checked], settings: Settings) -> list[Receipt]:
@@ -205,7 +209,10 @@ def _prepared(
 ) -> Receipt | tuple[Emission, Sequence[str]]:
     """What is to be emitted, and the fields that could not be redacted; a receipt where nothing may be."""
     key = settings.user_hash_key
-    feedback_id = feedback.feedback_id or vote_id(targets, feedback, key) or new_id(time.time_ns())
+    feedback_id, user_id, rater_id = feedback.feedback_id, feedback.user_id, feedback.rater_id
+    is_vote = user_id is not None or rater_id is not None or feedback.type == "implicit"
+    if feedback_id is None:  # `vote_id` would say no as well, but most signals need not ask
+        feedback_id = (vote_id(targets, feedback, key) if is_vote else None) or new_id(time.time_ns())
     if settings.consent is not None and not is_consented(settings.consent, feedback.user_id, targets[0][0].ref):
         return Receipt(feedback_id, "refused", None, targets[0][0].ref, None, None, (), REFUSED)
     kept, omitted, failed = kept_of(feedback, settings)
