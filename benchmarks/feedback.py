@@ -120,8 +120,8 @@ def main() -> None:
     tracer_provider, logger_provider = TracerProvider(), LoggerProvider()
     tracer, logger, ref = tracer_provider.get_tracer("floor"), logger_provider.get_logger("floor"), fake_ref()
     response = Response()
-    handle = (ref.trace_id, ref.span_id, 1, time.time_ns(), "openai", "gpt-4o-mini", None, None, None, (), None, None, None)
-    attach(response, handle)
+    said = ("openai", "gpt-4o-mini", None, None, None, (), None, None, None)
+    attach(response, (ref.trace_id, ref.span_id, 1, time.time_ns(), *said))
     TELEMETRY.configure(tracer_provider=tracer_provider, logger_provider=logger_provider)
     contestants: dict[str, Callable[[], object]] = {
         "floor": lambda: floor(tracer, logger, ref),

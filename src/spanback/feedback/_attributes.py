@@ -16,6 +16,18 @@ Relation = Literal["rates", "chosen", "rejected"]
 Attributes = dict[str, AttributeValue]
 
 
+_OPTIONAL: Final = (
+    semconv.FEEDBACK_COMMENT,
+    semconv.FEEDBACK_IMPROVEMENT,
+    semconv.FEEDBACK_LABEL,
+    semconv.FEEDBACK_CRITERION,
+    semconv.FEEDBACK_USER_HASH,
+    semconv.FEEDBACK_RATER_HASH,
+    semconv.FEEDBACK_OBSERVED_AT,
+)
+_NONE_OF_THEM: Final = (None,) * len(_OPTIONAL)
+
+
 class Emission(NamedTuple):
     """One record of a signal: what it says, about what, and what the app is to be told of it.
 
@@ -65,17 +77,19 @@ def span_attributes(emission: Emission, dimensions: dict[str, Any]) -> Attribute
     attributes: Attributes = dict(dimensions)
     if feedback.metadata:
         attributes = {semconv.FEEDBACK_METADATA + key: value for key, value in feedback.metadata} | attributes
-    for key, value in (
-        (semconv.FEEDBACK_COMMENT, feedback.comment),
-        (semconv.FEEDBACK_IMPROVEMENT, feedback.improvement),
-        (semconv.FEEDBACK_LABEL, feedback.label),
-        (semconv.FEEDBACK_CRITERION, feedback.criterion),
-        (semconv.FEEDBACK_USER_HASH, emission.user_hash),
-        (semconv.FEEDBACK_RATER_HASH, emission.rater_hash),
-        (semconv.FEEDBACK_OBSERVED_AT, feedback.observed_at),
-    ):
-        if value is not None:
-            attributes[key] = value
+    optional = (
+        feedback.comment,
+        feedback.improvement,
+        feedback.label,
+        feedback.criterion,
+        emission.user_hash,
+        emission.rater_hash,
+        feedback.observed_at,
+    )
+    if optional != _NONE_OF_THEM:
+        for key, value in zip(_OPTIONAL, optional, strict=True):
+            if value is not None:
+                attributes[key] = value
     if feedback.raw is not None:
         raw, lowest, highest = feedback.raw
         attributes[semconv.FEEDBACK_SCORE_RAW] = raw
