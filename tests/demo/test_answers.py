@@ -22,6 +22,13 @@ def test_the_first_fitting_answer_is_given():
     assert find_answer("And at Easter?").behaviour == "error-429"
 
 
+def test_a_seed_chooses_among_the_answers():
+    """Seed 1 gets the first of the other answers, whatever is no seed the usual one."""
+    kyoto = find_answer("When should I visit Kyoto?")
+    assert [kyoto.said(seed) for seed in (None, 0, 2, "x")] == [kyoto.text] * 4
+    assert kyoto.said(1) == kyoto.others[0]
+
+
 @pytest.mark.parametrize(
     ("content", "text"),
     [("a", "a"), (None, ""), ([{"type": "text", "text": "a"}, {"type": "image"}, {"text": "b"}, "x"], "a b"), (3, "")],

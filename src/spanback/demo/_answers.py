@@ -15,18 +15,39 @@ Json = dict[str, Any]
 
 
 class Answer(NamedTuple):
-    """What is said to a question that contains `words`, and the behaviour that the question brings about."""
+    """What is said to a question that contains `words`, and the behaviour that the question brings about.
+
+    `others` are said instead where the request has a `seed`: 1 stands for the first of them.
+    """
 
     words: str
     text: str
     behaviour: str = ""
+    others: tuple[str, ...] = ()
+
+    def said(self, seed: object) -> str:
+        """The text for a request's seed."""
+        texts = (self.text, *self.others)
+        return texts[seed % len(texts)] if isinstance(seed, int) else self.text
 
 
 ANSWERS: Final = (
-    Answer("lisbon", "Two days in Lisbon: day one Alfama and the castle, day two Belém and a pastel de nata."),
-    Answer("capital of australia", "The capital of Australia is Sydney."),
-    Answer("kyoto", "Visit Kyoto in the first week of April, when the cherry trees are in bloom."),
-    Answer("vegetarian", "Three vegetarian places near the station: Greens, The Sage and Café Mirabel."),
+    Answer(
+        "lisbon",
+        "Two days in Lisbon: day one Alfama and the castle, day two Belém and a pastel de nata.",
+        others=("Start in Alfama, ride tram 28 to the castle, and keep the second day for Belém and the river.",),
+    ),
+    Answer("capital of australia", "The capital of Australia is Sydney.", others=("It is Canberra, not Sydney.",)),
+    Answer(
+        "kyoto",
+        "Visit Kyoto in the first week of April, when the cherry trees are in bloom.",
+        others=("Late November: the maples are red, the temples are lit in the evening, and spring's crowds are far.",),
+    ),
+    Answer(
+        "vegetarian",
+        "Three vegetarian places near the station: Greens, The Sage and Café Mirabel.",
+        others=("Try Greens, two streets north of the station; it is open until ten.",),
+    ),
     Answer("night train", "Yes. The night train leaves Vienna at 21:39 and reaches Venice at 08:34."),
     Answer("pack", "Pack light: two shirts, a rain jacket, good shoes, a charger and your passport."),
     Answer("visa", "You need no visa for stays of up to 90 days."),
@@ -35,6 +56,7 @@ ANSWERS: Final = (
     Answer("easter", "", "error-429"),
 )
 DEFAULT_ANSWER: Final = "I can help you plan a trip: tell me where you want to go, and for how many days."
+_DEFAULT: Final = Answer("", DEFAULT_ANSWER, others=("Gladly! Which city shall it be, and when?",))
 REFUSAL: Final = "I'm sorry, I can't help with that."
 
 _PIECE: Final = re.compile(r"\S+\s*")
@@ -53,7 +75,7 @@ _MAX_DEPTH: Final = 8
 def find_answer(question: str) -> Answer:
     """The first entry of the table whose words the question contains, else the default answer."""
     question = question.lower()
-    return next((answer for answer in ANSWERS if answer.words in question), Answer("", DEFAULT_ANSWER))
+    return next((answer for answer in ANSWERS if answer.words in question), _DEFAULT)
 
 
 def pieces(text: str) -> list[str]:

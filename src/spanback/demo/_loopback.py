@@ -190,7 +190,7 @@ class _Script:
             next(self._numbers),
             model,
             question,
-            found.text,
+            found.said(body.get("seed")),
             Behaviour.chosen_by(model, question, found.behaviour),
         )
 
