@@ -46,7 +46,7 @@ def installed(name: str) -> Path:
 
 
 class Prometheus(Server):
-    """Prometheus with targets to scrape and rules to evaluate, five times a second.
+    """Prometheus with targets to scrape and rules to evaluate, once a second unless told otherwise.
 
     Args:
         targets: ``host:port`` of what is scraped, such as a collector's ``metrics_endpoint``.
@@ -63,7 +63,7 @@ class Prometheus(Server):
         targets: Sequence[str] = (),
         *,
         rules: Sequence[Path] = (),
-        interval: str = "200ms",
+        interval: str = "1s",
         data: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:

@@ -37,7 +37,7 @@ class ServerError(RuntimeError):
     """A server did not get ready; the message ends with the tail of its log."""
 
 
-def eventually(probe: Callable[[], T | None], timeout_s: float = 15.0, *, pause_s: float = 0.05) -> T:
+def eventually(probe: Callable[[], T | None], timeout_s: float = 30.0, *, pause_s: float = 0.05) -> T:
     """Calls ``probe`` until it returns something true, and returns that.
 
     Raises:

@@ -114,7 +114,7 @@ def test_traceql_metrics(number: int, in_tempo: list[Told], tempo: Tempo) -> Non
     query = TRACEQL_METRICS[number].replace(" }", f" && ({ours}) }}", 1)
 
     def figures() -> dict[str, float]:
-        found = tempo.query_range(query, step="300s")
+        found = tempo.query_range(query, last_s=1_800, step="1800s")
         return {str(*one.labels.values()): sum(value for _, value in one.samples) for one in found}
 
     eventually(lambda: figures() == pytest.approx(METRICS[number]))
@@ -166,9 +166,12 @@ def test_metrics_and_labels_of_the_readme_exist(
     collector = start_collector(env={"SPANBACK_TRACES_ENDPOINT": jaeger.otlp_grpc_endpoint})
     prometheus = start_prometheus(collector.metrics_endpoint)
     run_app(collector, "grpc", "named", "rated")
-    for metric in sorted(metrics - labels - {"feedback_sentiment"}):
+    more = {"feedback_sentiment", "feedback_target_resolved"}
+    for metric in sorted(metrics - labels - more):
         shown = f'{{__name__=~"{metric}(_count)?"}}'
         eventually(lambda shown=shown: prometheus.query(shown))
     (labelled, *_) = eventually(lambda: prometheus.query("feedback_weight_count"))
     assert labels <= labelled.labels.keys()
     assert labelled.labels["job"] == "named"
+    (counted, *_) = prometheus.query("feedback_signals_total")
+    assert labels | more <= counted.labels.keys()

@@ -132,7 +132,7 @@ def over_time(there: There, aggregate: str) -> dict[str, float]:
     query = f'{{ resource.service.name = "{SERVICE}" && span.feedback.score != nil }} | {aggregate} by (span.gen_ai.request.model)'
 
     def ask() -> dict[str, float] | None:
-        found = there.backends.tempo.query_range(query, step="300s")
+        found = there.backends.tempo.query_range(query, last_s=1_800, step="1800s")
         means = {str(*one.labels.values()): sum(value for _, value in one.samples) for one in found}
         return means if MEANS.keys() <= means.keys() else None
 
