@@ -1,6 +1,8 @@
 """What feedback over HTTP costs, each beside its floor in the same run: `python -m benchmarks.web`.
 
-* requests a second of `POST /` beside a bare Starlette handler that verifies the same JWT and parses the same body
+* requests a second of `POST /`, served by uvicorn, beside a bare Starlette handler that verifies the same JWT and
+  parses the same body: by the processor time of the server's process, with all that it exports
+* the same without a server, which leaves nothing but the two apps
 * issuing a token beside PyJWT's own encode of the same claims
 * what the middleware adds to a request in which no model is called
 """
@@ -10,9 +12,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
+import socket
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -30,7 +37,14 @@ from spanback import SpanRef
 from spanback._token_keys import decoded, new_key
 from spanback.web.asgi import FeedbackApp, FeedbackMiddleware
 
-KEY = new_key()
+_PARSER = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+_PARSER.add_argument("--rounds", type=int, default=15)
+_PARSER.add_argument("--count", type=int, default=300)
+_PARSER.add_argument("--serve", choices=("floor", "feedback"), help=argparse.SUPPRESS)
+_PARSER.add_argument("--key", help=argparse.SUPPRESS)
+_ASKED = _PARSER.parse_args() if __name__ == "__main__" else _PARSER.parse_args([])
+
+KEY = _ASKED.key or new_key()
 SECRET = decoded(KEY.partition(":")[2].encode())
 REF = SpanRef(
     0x0AF7651916CD43DD8448EB211C80319C,
@@ -116,6 +130,53 @@ async def per_request_us(app: Asgi, method: str, count: int) -> float:
     return took_s / count * 1e6
 
 
+def serve(name: str) -> None:
+    """Serves one of the apps, in a process of its own; prints its port."""
+    import uvicorn
+
+    app: Any = floor_app() if name == "floor" else feedback_app()
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            print(self.servers[0].sockets[0].getsockname()[1], flush=True)
+
+    Server(uvicorn.Config(app, port=0, log_level="error", access_log=False)).run()
+
+
+class Served:
+    """A server in a process of its own, and one connection to it."""
+
+    def __init__(self, name: str) -> None:
+        command = [sys.executable, "-m", "benchmarks.web", "--serve", name, "--key", KEY]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self._connection = socket.create_connection(("127.0.0.1", int(self._process.stdout.readline())))
+        head = b"".join(b"%b: %b\r\n" % header for header in HEADERS)
+        self._request = b"POST / HTTP/1.1\r\n" + head + b"\r\n" + BODY
+
+    def per_request_us(self, count: int) -> float:
+        """Processor time of one request in the server's process, in microseconds."""
+        begun_s = self._processor_s()
+        for _ in range(count):
+            self._connection.sendall(self._request)
+            answer = b""
+            while not answer.endswith(b"}"):  # head and body may come one after the other
+                answer += self._connection.recv(65_536)
+            assert b" 202 " in answer[:20], answer
+        return (self._processor_s() - begun_s) / count * 1e6
+
+    def _processor_s(self) -> float:
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def close(self) -> None:
+        """Ends the server."""
+        self._connection.close()
+        self._process.terminate()
+        self._process.wait()
+
+
 def per_call_us(function: Callable[[], Any], count: int) -> float:
     """Processor time of one call, in microseconds."""
     begun_s = time.process_time()
@@ -133,47 +194,58 @@ def alternately(rounds: int, *measures: Callable[[], float]) -> list[float]:
     return [statistics.median(row) for row in found]
 
 
-def main() -> None:
-    """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--count", type=int, default=300)
-    arguments = parser.parse_args()
+def floor_app() -> Starlette:
+    """The floor."""
+    return Starlette(routes=[Route("/", bare, methods=["POST"])])
+
+
+def feedback_app() -> FeedbackApp:
+    """The endpoint, with spans and log records that go through batch processors."""
     tracer_provider, logger_provider = TracerProvider(), LoggerProvider()
     nowhere: Any = _Nowhere()
     tracer_provider.add_span_processor(BatchSpanProcessor(nowhere))
     logger_provider.add_log_record_processor(BatchLogRecordProcessor(nowhere))
     spanback.instrument(tracer_provider=tracer_provider, logger_provider=logger_provider, clients=[], set_up=False)
+    return FeedbackApp(keys=[KEY], rate_per_token="100000000/minute", rate_per_address="100000000/minute")
 
-    rates = {"rate_per_token": "100000000/minute", "rate_per_address": "100000000/minute"}
-    floor = Starlette(routes=[Route("/", bare, methods=["POST"])])
-    ours = FeedbackApp(keys=[KEY], **rates)
+
+def main(rounds: int, count: int) -> None:
+    """Measures and prints."""
+    served_floor, served_ours = Served("floor"), Served("feedback")
+    floor_us, feedback_us = alternately(
+        rounds, lambda: served_floor.per_request_us(count), lambda: served_ours.per_request_us(count)
+    )
+    served_floor.close()
+    served_ours.close()
+    floor, ours = floor_app(), feedback_app()
     app = Starlette(routes=[Route("/", plain)])
     wrapped = FeedbackMiddleware(app, keys=[KEY])
     claims = jwt.decode(TOKEN, SECRET, algorithms=["HS256"], audience="spanback")
     key_id = jwt.get_unverified_header(TOKEN)["kid"]
-    count = arguments.count
-
     with asyncio.Runner() as runner:
 
         def timed(asked: Asgi, method: str) -> Callable[[], float]:
             return lambda: runner.run(per_request_us(asked, method, count))
 
-        bare_us, ours_us = alternately(arguments.rounds, timed(floor, "POST"), timed(ours, "POST"))
-        without_us, with_us = alternately(arguments.rounds, timed(app, "GET"), timed(wrapped, "GET"))
+        bare_us, ours_us = alternately(rounds, timed(floor, "POST"), timed(ours, "POST"))
+        without_us, with_us = alternately(rounds, timed(app, "GET"), timed(wrapped, "GET"))
     encode_us, issue_us = alternately(
-        arguments.rounds,
+        rounds,
         lambda: per_call_us(lambda: jwt.encode(claims, SECRET, headers={"kid": key_id}), count),
         lambda: per_call_us(lambda: REF.token(keys=[KEY]), count),
     )
     rows = (
-        ("POST /", ours_us, "bare Starlette", bare_us, f"{bare_us / ours_us:.2f}x requests a second"),
+        ("POST /, served", feedback_us, "bare Starlette", floor_us, f"{floor_us / feedback_us:.2f}x requests a second"),
+        ("POST /, without a server", ours_us, "bare Starlette", bare_us, f"{bare_us / ours_us:.2f}x requests a second"),
         ("issuing a token", issue_us, "PyJWT's encode", encode_us, f"{issue_us / encode_us:.2f}x"),
         ("middleware, no model call", with_us, "without it", without_us, f"{with_us - without_us:+.1f} us"),
     )
-    for name, mine_us, other, floor_us, verdict in rows:
-        print(f"{name:<26} {mine_us:7.1f} us   {other:<15} {floor_us:7.1f} us   {verdict}")
+    for name, mine_us, other, floor_of_it_us, verdict in rows:
+        print(f"{name:<26} {mine_us:7.1f} us   {other:<15} {floor_of_it_us:7.1f} us   {verdict}")
 
 
 if __name__ == "__main__":
-    main()
+    if _ASKED.serve:
+        serve(_ASKED.serve)
+    else:
+        main(_ASKED.rounds, _ASKED.count)

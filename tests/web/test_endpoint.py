@@ -414,6 +414,66 @@ def test_the_fields_are_the_arguments_of_record_feedback():
     assert arguments - set(FIELDS) == set()
 
 
+class Drops:
+    """A body of a WSGI server that comes in pieces, or not."""
+
+    def __init__(self, *pieces: bytes | Exception) -> None:
+        self._pieces = iter(pieces)
+
+    def read(self, size: int) -> bytes:
+        """The next piece."""
+        piece = next(self._pieces, b"")
+        if isinstance(piece, Exception):
+            raise piece
+        return piece
+
+
+@pytest.mark.parametrize(
+    ("pieces", "length", "terminated", "status"),
+    [
+        ([b'{"score"', b":1}"], "11", False, 202),
+        ([b'{"score"', b":1}"], "", True, 202),
+        ([b'{"score":1}'], "", False, 400),
+        ([b'{"score":1}'], "12", False, 400),
+        ([b"{", ConnectionResetError()], "11", False, 400),
+        ([b"{", TimeoutError()], "11", False, 408),
+        ([b" " * 200_000] * 2, "", True, 413),
+    ],
+)
+def test_a_wsgi_body_is_read_to_its_end_and_no_further(pieces, length, terminated, status, telemetry):
+    """By its length, or where the server ends it."""
+    begun: list[str] = []
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/",
+        "CONTENT_TYPE": "application/json",
+        "CONTENT_LENGTH": length,
+        "HTTP_AUTHORIZATION": f"Bearer {REF.token()}",
+        "wsgi.input": Drops(*pieces),
+        "wsgi.input_terminated": terminated,
+    }
+    feedback_app("wsgi")(environ, lambda line, headers: begun.append(line))
+    assert [int(line.split()[0]) for line in begun] == [status]
+    assert len(telemetry.feedback) == (status == 202)
+
+
+def test_a_wsgi_body_that_drips_is_given_up(telemetry, monkeypatch):
+    """Also where the server's socket is not known."""
+    clock = [0.0]
+    monkeypatch.setattr("spanback.web.wsgi.time.monotonic", lambda: clock.__setitem__(0, clock[0] + 1) or clock[0])
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/",
+        "CONTENT_TYPE": "application/json",
+        "CONTENT_LENGTH": "100",
+        "HTTP_AUTHORIZATION": f"Bearer {REF.token()}",
+        "wsgi.input": Drops(*[b" "] * 100),
+    }
+    begun: list[str] = []
+    feedback_app("wsgi")(environ, lambda line, headers: begun.append(line))
+    assert begun == ["408 Request Timeout"]
+
+
 class TestAddresses:
     """Who sends a request, seen through proxies."""
 
@@ -542,11 +602,12 @@ def test_slow_emission_moves_into_a_thread_and_back(telemetry, monkeypatch):
 
     async def ask() -> None:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://host") as client:
-            for takes_s[0] in (0.0, 0.0, 0.02, 0.0, 0.0):
+            for takes_s[0] in (0.0, 0.0, 0.02, 0.0, 0.1, *[0.0] * 8):
                 assert (await client.post("/", json={"score": 1, "token": REF.token()})).status_code == 202
 
     asyncio.run(ask())
-    assert [name.startswith("spanback-feedback") for name in threads] == [True, False, False, True, False]
+    in_thread = "".join("t" if name.startswith("spanback-feedback") else "l" for name in threads)
+    assert in_thread == "tllll" + "t" * 7 + "l"
 
 
 def test_a_body_that_is_cut_off_is_not_recorded(telemetry):

@@ -13,6 +13,7 @@ from limits.errors import ConfigurationError
 from limits.storage import Storage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter
 
+from spanback._never_raise import never_raise
 from spanback.errors import InvalidSetting
 from spanback.web._http import Problem
 
@@ -118,9 +119,11 @@ class Rates:
             self._count(self._per_token, "token", token_id)
 
     def _count(self, rate: RateLimitItem, kind: str, name: str) -> None:
-        if self._limiter.hit(rate, "spanback", kind, name):
+        # A store that does not answer, and so says None, keeps nobody from giving feedback.
+        if never_raise(self._limiter.hit, rate, "spanback", kind, name) is not False:
             return
-        ends = self._limiter.get_window_stats(rate, "spanback", kind, name).reset_time
+        window = never_raise(self._limiter.get_window_stats, rate, "spanback", kind, name)
+        ends = rate.get_expiry() + time.time() if window is None else window.reset_time
         wait_s = max(1, int(ends - time.time()) + 1)
         headers = (("retry-after", str(wait_s)),)
         detail = f"at most {rate.amount} requests in {rate.get_expiry()} s are taken from one {kind}"

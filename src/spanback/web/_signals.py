@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from spanback import _settings, _tokens
 from spanback._never_raise import never_raise
+from spanback._tokens import Claims
 from spanback.errors import InvalidFeedback, SpoolUnavailable
 from spanback.feedback import Receipt, retract_feedback
 from spanback.feedback._attributes import Relation
@@ -100,7 +101,7 @@ class Signals:
             raise not_allowed("token", "must be the one in the header")
         usual = PREFERENCE if rejected else USUAL
         if authority.claims is not None:
-            self._limit(authority, arguments, usual.name, given)
+            self._limit(authority.claims, arguments, usual.name, given)
         feedback = checked(usual, **arguments, is_bare=bool(rejected), is_strict=_settings.current().strict)
         targets: tuple[tuple[Target, Relation], ...]
         if rejected:
@@ -158,19 +159,16 @@ class Signals:
         name, said_target = (query.get(field, [None])[-1] for field in ("name", "target"))
         target: object = said_target if authority.ref is None else authority.ref
         user = self._user(given)
-        if authority.claims is not None and authority.claims.bound is not None and self._user_of is not None:
-            self._check_user(authority, user)
+        if authority.claims is not None and self._user_of is not None:
+            _check_user(authority.claims, user)
         sealed = authority.seal(checked_feedback_id(feedback_id))
         try:
             return _answer(retract_feedback(sealed, target, name=name, user_id=user))
         except SpoolUnavailable:
             raise unavailable("the withdrawal cannot be committed now") from None
 
-    def _limit(self, authority: Authority, arguments: dict[str, Any], usual_name: str, given: Any) -> None:
+    def _limit(self, claims: Claims, arguments: dict[str, Any], usual_name: str, given: Any) -> None:
         """What a token limits: who gives which signal."""
-        claims = authority.claims
-        if claims is None:
-            return
         name = arguments.get("name", usual_name)
         if claims.signals is not None and name not in claims.signals:
             raise not_allowed("name", f"must be one of {', '.join(sorted(claims.signals))}")
@@ -181,13 +179,9 @@ class Signals:
                 raise not_allowed("user_id", USER_RULE)
         # Without `user_of` the app does not know its users here, and takes the word of whoever holds the token.
         who = user if self._user_of is not None else said
-        self._check_user(authority, who)
+        _check_user(claims, who)
         if who is not None:
             arguments["user_id"] = who
-
-    def _check_user(self, authority: Authority, user_id: str | None) -> None:
-        if authority.claims is not None and not authority.claims.is_for(user_id):
-            raise not_allowed("user_id", USER_RULE)
 
     def _user(self, given: Any) -> str | None:
         """Who sends the request, as the app says; what it raises means nobody."""
@@ -207,6 +201,11 @@ class Signals:
         if not 0 < len(tokens) <= _REJECTED_LIMIT or not all(isinstance(token, str) for token in tokens):
             raise InvalidFeedback("rejected", None, REJECTED_RULE)
         return [self._of_token(token).ref for token in tokens]
+
+
+def _check_user(claims: Claims, user_id: str | None) -> None:
+    if not claims.is_for(user_id):
+        raise not_allowed("user_id", USER_RULE)
 
 
 def _preference(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from spanback._spanref import LATEST_CALL, LatestCall
 from spanback.web._handing import Events, Handed, headers_for, is_event_stream
@@ -92,8 +92,8 @@ class _Adding:
     def _written(self, piece: bytes) -> None:
         """What an app of the old kind calls with pieces of its body."""
         self.release()
-        if self._write is not None:
-            self._write(self.before(piece) + piece)
+        write = cast("Callable[[bytes], Any]", self._write)  # released, since the app got this from `start`
+        write(self.before(piece) + piece)
 
 
 class _Pieces:

@@ -20,7 +20,10 @@ __all__ = ["Application", "FeedbackApp", "FeedbackMiddleware", "Receive", "Scope
 
 _THREADS: Final = 4
 _SLOW_S: Final = 0.005
-"""What takes longer is done in a thread from then on, so that the event loop goes on meanwhile."""
+"""What usually takes longer is done in a thread, so that the event loop goes on meanwhile."""
+
+_WEIGHT: Final = 0.2
+"""How much the last signal says of what is usual."""
 
 
 class FeedbackApp:
@@ -39,8 +42,9 @@ class FeedbackApp:
     def __init__(self, **options: Any) -> None:
         self._endpoint = Endpoint(Options(**options))
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="spanback-feedback")
-        # The first signal may set the SDK up, which imports exporters.
-        self._is_slow = True
+        # The first signal may set the SDK up, which imports exporters; how long one takes is not known before.
+        self._usual_s = 1.0
+        self._is_first = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -61,11 +65,13 @@ class FeedbackApp:
         return head.method == "DELETE" or (self._endpoint.waits and head.method == "POST")
 
     async def _finish(self, pending: Pending, body: bytes) -> Response:
-        if self._is_slow or self._endpoint.waits or TELEMETRY.spool is not None:
+        if self._usual_s > _SLOW_S or self._endpoint.waits or TELEMETRY.spool is not None:
             response, took_s = await self._run(self._timed, pending, body)
         else:
             response, took_s = self._timed(pending, body)
-        self._is_slow = took_s > _SLOW_S
+        # Several count, since one may have taken long only because the machine had other things to do.
+        self._usual_s = took_s if self._is_first else self._usual_s * (1 - _WEIGHT) + took_s * _WEIGHT
+        self._is_first = False
         return response
 
     def _timed(self, pending: Pending, body: bytes) -> tuple[Response, float]:
