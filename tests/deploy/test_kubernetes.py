@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.backends import otlp
-from tests.backends.servers import Collector, eventually
+from tests.backends.servers import Collector, eventually, free_ports
 from tests.deploy.collectors import merged, validated, without
 from tests.deploy.conftest import run_app
 
@@ -130,8 +130,8 @@ def test_sizes(load: int) -> None:
 class Tier(Collector):
     """A collector of either tier, with its files as they are but for addresses: everything stays on loopback."""
 
-    def __init__(self, name: str, *configs: str) -> None:
-        super().__init__()
+    def __init__(self, name: str, *configs: str, **env: str) -> None:
+        super().__init__(env=env)
         self.name = name
         self.texts = configs
 
@@ -156,34 +156,54 @@ def on_loopback(file: Path) -> str:
     return text.replace("port: 8888", 'port: "${env:SPANBACK_METRICS_PORT}"')
 
 
+def agent(*gateways: str, **env: str) -> Tier:
+    """An agent that balances over gateways at some addresses; its file is otherwise as it is."""
+    config = yaml.safe_load(on_loopback(KUBERNETES / "config" / "agent.yaml"))
+    for name in ("loadbalancing/feedback", "loadbalancing/traces"):
+        config["exporters"][name]["resolver"] = {"static": {"hostnames": list(gateways)}}
+    config["exporters"]["otlp/any_gateway"] |= {"endpoint": gateways[0]}
+    return Tier("collector_deploy", yaml.safe_dump(config), **env)
+
+
+def gateway(**env: str) -> Tier:
+    """A gateway, its files as they are."""
+    texts = (ROOT / "collector-config.yaml").read_text(), on_loopback(KUBERNETES / "config" / "gateway.yaml")
+    return Tier("collector", *texts, **env)
+
+
+def received(tier: Collector) -> set[str]:
+    """The ids of the feedback spans that a gateway has had."""
+    return {span.span_id for line in tier.file_lines("feedback") for span in otlp.spans(line)}
+
+
+@pytest.mark.backends
+def test_an_agent_keeps_feedback_while_gateways_are_away(
+    collector_binary: None, collector_deploy_binary: None, tmp_path: Path
+) -> None:
+    """Feedback that came while no gateway was there, before the agent was started anew, arrives when one is there."""
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    with agent(address, SPANBACK_COLLECTOR_FOLDER=str(tmp_path)) as before:
+        signals = run_app(before, 5)
+    with gateway(SPANBACK_OTLP_GRPC_ENDPOINT=address) as only, agent(address, SPANBACK_COLLECTOR_FOLDER=str(tmp_path)):
+        wanted = {signal["carrier_span_id"] for signal in signals}
+        eventually(lambda: received(only) == wanted, 60)
+
+
 @pytest.mark.backends
 def test_two_tiers_lose_nothing_and_keep_traces_together(collector_binary: None, collector_deploy_binary: None) -> None:
     """An agent balances over two gateways: both have work, a call and its feedback meet at one, nothing is lost."""
-    gateway = (ROOT / "collector-config.yaml").read_text(), on_loopback(KUBERNETES / "config" / "gateway.yaml")
-    with Tier("collector", *gateway) as first, Tier("collector", *gateway) as second:
-        agent = yaml.safe_load(on_loopback(KUBERNETES / "config" / "agent.yaml"))
-        addresses = [first.otlp_grpc_endpoint, second.otlp_grpc_endpoint]
-        for name in ("loadbalancing/feedback", "loadbalancing/traces"):
-            agent["exporters"][name]["resolver"] = {"static": {"hostnames": addresses}}
-        agent["exporters"]["otlp/any_gateway"] |= {"endpoint": addresses[0]}
-        with Tier("collector_deploy", yaml.safe_dump(agent)) as own:
-            signals = run_app(own, 40)
+    with gateway() as first, gateway() as second, agent(first.otlp_grpc_endpoint, second.otlp_grpc_endpoint) as own:
+        signals = run_app(own, 40)
 
-            def received(gateway: Collector) -> set[str]:
-                lines = gateway.file_lines("feedback")
-                return {span.span_id for line in lines for span in otlp.spans(line)}
-
-            wanted = {signal["carrier_span_id"] for signal in signals}
-            eventually(lambda: received(first) | received(second) >= wanted, 30)
-            assert received(first) & received(second) == set()
-            assert received(first)
-            assert received(second)
-            # Quick feedback is in its call's trace, so all of a call's came to the same gateway.
-            for carriers in (received(first), received(second)):
-                traces = {signal["trace_id"] for signal in signals if signal["carrier_span_id"] in carriers}
-                of_traces = {
-                    signal["carrier_span_id"]
-                    for signal in signals
-                    if signal["trace_id"] in traces and signal["resolved"]
-                }
-                assert of_traces <= carriers
+        wanted = {signal["carrier_span_id"] for signal in signals}
+        eventually(lambda: received(first) | received(second) >= wanted, 30)
+        assert received(first) & received(second) == set()
+        assert received(first)
+        assert received(second)
+        # Quick feedback is in its call's trace, so all of a call's came to the same gateway.
+        for carriers in (received(first), received(second)):
+            traces = {signal["trace_id"] for signal in signals if signal["carrier_span_id"] in carriers}
+            of_traces = {
+                signal["carrier_span_id"] for signal in signals if signal["trace_id"] in traces and signal["resolved"]
+            }
+            assert of_traces <= carriers
