@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext
 
-from spanback.instrumentation import _bounded
-from spanback.instrumentation._bounded import set_attributes
+from spanback import _bounded
+from spanback._bounded import set_attributes
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 PLAIN = st.text(st.characters(exclude_categories=["Cs"])) | st.booleans() | st.integers() | st.floats(allow_nan=False)

@@ -16,6 +16,7 @@ from opentelemetry._logs import Logger, LogRecord, SeverityNumber
 from opentelemetry.context import Context
 
 from spanback import semconv
+from spanback._bounded import set_attributes
 from spanback._never_raise import never_raise
 from spanback._settings import Settings
 from spanback._spanref import SpanRef
@@ -205,9 +206,11 @@ def _carry(tracer: trace.Tracer, record: _Record, parent: Context) -> trace.Span
     """Makes the carrier span and gives its context; None where the tracer records nothing."""
     emission, links, attributes, event, now_ns = record
     name = f"feedback {emission.feedback.name}"
-    span = tracer.start_span(name, parent, trace.SpanKind.INTERNAL, attributes, links, now_ns)
+    # Its sampler looks at nothing, so that it needs no attributes to begin with.
+    span = tracer.start_span(name, parent, trace.SpanKind.INTERNAL, None, links, now_ns)
     if not span.is_recording():
         return None
+    set_attributes(span, attributes)
     span.add_event(semconv.EVENT_EVALUATION_RESULT, event, now_ns)
     span.end(now_ns + CARRIER_DURATION_NS)
     return span.get_span_context()

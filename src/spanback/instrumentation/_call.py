@@ -17,6 +17,7 @@ from opentelemetry.metrics import Meter
 from opentelemetry.trace import Span, Status, StatusCode
 
 from spanback import semconv as sc
+from spanback._bounded import set_attributes
 from spanback._never_raise import never_raise
 from spanback._open_spans import OPEN_SPANS
 from spanback._said import Entry, entry_of
@@ -26,7 +27,6 @@ from spanback._spanref import LATEST_CALL, RESPONSES, Handle, attach
 from spanback._telemetry import TELEMETRY
 from spanback.instrumentation._adapter import NO_DIMENSIONS, Attributes, Clip, Request
 from spanback.instrumentation._applying import apply_to, attributes_of, read_documents
-from spanback.instrumentation._bounded import set_attributes
 from spanback.instrumentation._content import Clipper, to_json
 from spanback.instrumentation._events import describe, emit_events, sendable
 from spanback.instrumentation._langchain import LANGCHAIN, note_run

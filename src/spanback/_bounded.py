@@ -1,9 +1,8 @@
 """Attributes of a span set at once, behind the public names of the SDK.
 
-The SDK looks at each attribute by itself, again, though the engine has only values of exact types, whose lists are
-tuples and whose texts are such as can be sent; that is a tenth of what a span costs. Where a limit on the length of
-values is set, where there is little room left, and where the SDK keeps attributes in another way than those of 1.38 to
-1.45 do, the public way is gone.
+The SDK looks at each attribute by itself, again, though spanback has only values of exact types and texts that can be
+sent; that is a tenth of what a span costs. Where a limit on the length of values is set, where there is little room
+left, and where the SDK keeps attributes in another way than those of 1.38 to 1.45 do, the public way is gone.
 """
 
 from __future__ import annotations
