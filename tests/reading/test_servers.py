@@ -7,6 +7,7 @@ import json
 import pickle
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -162,6 +163,48 @@ def test_a_damaged_trace_loses_nothing_else(server: Scripted) -> None:
         assert str(damaged).startswith(f"http://{server.address}/api/v2/traces/{odd}: is no OTLP-JSON: TypeError")
 
 
+def test_a_signal_is_found_by_its_id_and_nothing_else_is_read(server: Scripted) -> None:
+    """The record that was made last, also where it withdraws the signal; None for an id that is not there."""
+    back = replace(SIGNAL, time_ns=SIGNAL.time_ns + 1, action="retract")
+    server.answers["/api/search"] = lambda asked: {"traces": [{"traceID": TRACE_ID}] if '"fb"' in asked["q"] else []}
+    spans = (call_span(CALL), carrier_span(back), carrier_span(SIGNAL))
+    server.answers[f"/api/v2/traces/{TRACE_ID}"] = lambda _: {"trace": batch(*spans)}
+    with reading.open(f"tempo+http://{server.address}", since_ns=RECENT_NS) as reader:
+        found = reader.find("fb")
+        assert found is not None
+        assert (found.action, found.feedback_id) == ("retract", "fb")
+        assert reader.find("fb-none") is None
+
+
+def test_a_signal_that_knows_only_a_responses_id_finds_its_call(server: Scripted) -> None:
+    """By a search of its own; a span that is neither a call nor feedback is passed over."""
+    unresolved = replace(SIGNAL, trace_id=None, span_id=None, dimensions={"gen_ai.response.id": "r-1"})
+    other = {**call_span(CALL), "attributes": []}
+    carriers, calls = "a" * 32, TRACE_ID
+    by_query = {"feedback.id": carriers, '"r-1"': calls}
+
+    def search(asked: dict[str, str]) -> Any:
+        return {"traces": [{"traceID": one} for text, one in by_query.items() if text in asked["q"]]}
+
+    server.answers["/api/search"] = search
+    server.answers[f"/api/v2/traces/{carriers}"] = lambda _: {"trace": batch(other, carrier_span(unresolved))}
+    server.answers[f"/api/v2/traces/{calls}"] = lambda _: {"trace": batch(other, call_span(CALL))}
+    with reading.open(f"tempo+http://{server.address}", since_ns=RECENT_NS) as reader:
+        (rated,) = reader.rated()
+        assert (rated.call, rated.feedback[0].feedback_id) == (CALL, "fb")
+        assert rated.feedback[0].span_id is None
+
+
+def test_an_answer_of_clickhouse_that_breaks_off_is_told(server: Scripted) -> None:
+    """In the server's words."""
+    server.answers["/"] = lambda _: (200, b"Code: 241. DB::Exception: Memory limit exceeded\n")
+    with (
+        reading.open(f"clickhouse+http://{server.address}") as reader,
+        pytest.raises(SourceError, match="breaks off: Code: 241"),
+    ):
+        list(reader.calls())
+
+
 def test_a_call_without_operation_is_none(server: Scripted) -> None:
     """Other spans of a trace are passed over, and progress is told in traces."""
     told: list[tuple[int, int]] = []
@@ -296,7 +339,7 @@ session.query("CREATE TABLE otel_traces (Timestamp DateTime64(9), ServiceName St
 session.query("INSERT INTO otel_traces (Timestamp, SpanAttributes) VALUES ('2026-01-01', {'feedback.id': 'fb-1'})")
 session.close()
 with reading.open("chdb:" + sys.argv[1]) as reader:
-    print([row.feedback_id for row in reader.feedback()], reader.where == "chdb:" + sys.argv[1])
+    print([one.feedback[0].feedback_id for one in reader.rated()], reader.where == "chdb:" + sys.argv[1])
     try:
         list(reader.sql("SELECT nonsense FROM feedback"))
     except OSError as error:

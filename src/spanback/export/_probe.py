@@ -70,10 +70,6 @@ class _Kept:
     def shutdown(self, *_args: Any, **_kwargs: Any) -> None:
         """Holds nothing open."""
 
-    def force_flush(self, *_args: Any, **_kwargs: Any) -> bool:
-        """Has nothing to flush."""
-        return True
-
 
 class Probe:
     """Providers whose telemetry leaves when `send` says so, by the OTLP exporters that the settings ask for.

@@ -18,7 +18,7 @@ from spanback.reading._json import loads
 from spanback.reading._otlp import Record
 from spanback.reading._reader import Progress, Reader, call_of
 from spanback.reading._rows import Call
-from spanback.reading._sql import Column, with_tables
+from spanback.reading._sql import Column, Kind, with_tables
 
 Run = Callable[[str], AbstractContextManager[IO[bytes]]]
 """Runs a query and gives what it prints, to be read inside the block. Raises SourceError."""
@@ -115,7 +115,11 @@ class ClickHouse(Reader):
         """
         with self._run(f"{sql}\nFORMAT JSONEachRow") as lines:
             for line in lines:
-                yield loads(line)
+                try:
+                    row = loads(line)
+                except ValueError:
+                    raise SourceError(self._where, f"breaks off: {line[:200].decode(errors='replace')}") from None
+                yield row
 
     def _read_feedback(self) -> None:
         query = f"SELECT {_SPAN} FROM otel_traces WHERE {_IS_CARRIER}{self._since}"  # noqa: S608 - constants, an integer
@@ -154,6 +158,14 @@ class ClickHouse(Reader):
                 self._progress(self._done, self._done)
 
 
+_READ_AS: Final[dict[Kind, str]] = {
+    "text": "nullIf({0}, '')",
+    "number": "toFloat64OrNull({0})",
+    "integer": "toInt64OrNull({0})",
+    "boolean": "if({0} = '', NULL, {0} = 'true')",
+}
+
+
 class Tables:
     """ClickHouse's words for the exporter's tables.
 
@@ -183,15 +195,7 @@ class Tables:
     def value(self, column: Column) -> str:
         """An attribute as a value of its kind; NULL where it is absent."""
         text = f"record.attributes['{column.attribute}']"
-        match column.kind:
-            case "number":
-                return f"toFloat64OrNull({text})"
-            case "integer":
-                return f"toInt64OrNull({text})"
-            case "boolean":
-                return f"if({text} = '', NULL, {text} = 'true')"
-            case "text":
-                return f"nullIf({text}, '')"
+        return _READ_AS[column.kind].format(text)
 
     def moment(self, nanoseconds: str) -> str:
         """Ns since the epoch as a time in UTC."""

@@ -82,8 +82,6 @@ class Server:
             kind = _NotThereError if error.code == http.client.NOT_FOUND else SourceError
             raise kind(place, f"answers {error.code}: {text}") from None
         except (OSError, http.client.HTTPException) as error:
-            if isinstance(error, SourceError):
-                raise
             reason = getattr(error, "reason", None) or error
             raise SourceError(place, f"does not answer: {reason}") from None
 
