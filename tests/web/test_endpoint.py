@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 import logging
+import socket
 import threading
 from datetime import datetime, timezone
 from typing import Any
@@ -610,21 +611,54 @@ def test_slow_emission_moves_into_a_thread_and_back(telemetry, monkeypatch):
     assert in_thread == "tllll" + "t" * 7 + "l"
 
 
-def test_a_body_that_is_cut_off_is_not_recorded(telemetry):
+@pytest.mark.parametrize(
+    ("pieces", "status"),
+    [
+        ([b'{"score":1}', None], 400),
+        ([b'{"score":1}'], 408),
+        ([b" " * 200_000] * 2, 413),
+    ],
+    ids=["cut off", "slow", "long"],
+)
+def test_an_asgi_body_that_does_not_come_to_its_end_is_not_recorded(pieces, status, telemetry):
     """Though what has come may be JSON."""
     sent: list[Any] = []
-    messages = iter([{"type": "http.request", "body": b'{"score":1}', "more_body": True}, {"type": "http.disconnect"}])
+    messages = iter(pieces)
 
     async def receive() -> Any:
-        return next(messages)
+        for piece in messages:
+            if piece is None:
+                return {"type": "http.disconnect"}
+            return {"type": "http.request", "body": piece, "more_body": True}
+        return await asyncio.sleep(60)
 
     async def send(message: Any) -> None:
         sent.append(message)
 
     headers = [(b"content-type", b"application/json"), (b"authorization", f"Bearer {REF.token()}".encode())]
     scope = {"type": "http", "method": "POST", "path": "/", "headers": headers, "client": None}
-    asyncio.run(feedback_app("asgi")(scope, receive, send))
-    assert sent[0]["status"] == 400
+    asyncio.run(feedback_app("asgi", body_timeout_s=0.05)(scope, receive, send))
+    assert sent[0]["status"] == status
+    assert telemetry.feedback == ()
+
+
+def test_a_wsgi_server_s_socket_gets_its_timeout_back(telemetry):
+    """It is lent for the time of the body."""
+    one, other = socket.socketpair()
+    with one, other, one.makefile("rb") as stream:
+        one.settimeout(7)
+        other.sendall(b'{"score":')
+        environ = {
+            "REQUEST_METHOD": "POST",
+            "PATH_INFO": "/",
+            "CONTENT_TYPE": "application/json",
+            "CONTENT_LENGTH": "100",
+            "HTTP_AUTHORIZATION": f"Bearer {REF.token()}",
+            "wsgi.input": stream,
+        }
+        begun: list[str] = []
+        feedback_app("wsgi", body_timeout_s=0.05)(environ, lambda line, headers: begun.append(line))
+        assert (begun, one.gettimeout()) == (["408 Request Timeout"], 7)
     assert telemetry.feedback == ()
 
 
