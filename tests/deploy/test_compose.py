@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ else:
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 COMPOSE = DEPLOY / "compose.yaml"
+CHAT = (DEPLOY / "chat" / "Dockerfile").read_text()
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text())["services"]
 
 
@@ -53,12 +55,26 @@ def test_what_is_mounted_is_there(service: str) -> None:
 
 def test_the_chat_is_built_from_what_is_there() -> None:
     """The Dockerfile copies what exists, and installs an extra that there is."""
-    text = (DEPLOY / "chat" / "Dockerfile").read_text()
-    copied = [source for line in re.findall(r"^COPY (.*)$", text, re.MULTILINE) for source in line.split()[:-1]]
+    copied = [source for line in re.findall(r"^COPY (.*)$", CHAT, re.MULTILINE) for source in line.split()[:-1]]
     assert copied
     assert all((ROOT / source).exists() for source in copied)
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert set(re.findall(r'"\.\[(.*?)\]"', text)) <= set(extras)
+    assert set(re.findall(r'"\.\[(.*?)\]"', CHAT)) <= set(extras)
+
+
+def test_the_chat_starts_with_what_the_command_takes() -> None:
+    """The Dockerfile's command has no option that the command line does not know, and the port that compose.yaml says."""
+    (command,) = [json.loads(line) for line in re.findall(r"^CMD (.*)$", CHAT, re.MULTILINE)]
+    told = subprocess.run(
+        [sys.executable, "-m", "spanback", *command[1:2], "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+    assert command[0] == "spanback"
+    assert [word for word in command if word.startswith("--") and word not in told] == []
+    assert f"http://localhost:{command[command.index('--port') + 1]} " in COMPOSE.read_text()
 
 
 def test_addresses_are_those_of_services() -> None:
