@@ -16,7 +16,8 @@ from tests.backends.servers import eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.backends
+# One worker runs all of them: what they share takes half a minute.
+pytestmark = [pytest.mark.backends, pytest.mark.xdist_group("end_to_end")]
 
 COUNT = 1_000
 

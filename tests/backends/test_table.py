@@ -25,7 +25,8 @@ from tests.backends.servers import eventually
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.backends
+# One worker runs all of them: what they share takes half a minute.
+pytestmark = [pytest.mark.backends, pytest.mark.xdist_group("table")]
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 SERVICE = "table"

@@ -15,7 +15,7 @@ from spanback.feedback._model import Feedback
 
 SERIES_LIMIT: Final = 1_000
 """How many combinations of attributes one meter gets; each makes a series of every metric here, for the process's life.
-Releases of the SDK before 1.43 had no limit of their own."""
+Older releases of the SDK, such as 1.39, have no limit of their own."""
 
 _BOUNDARIES: Final = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 _DIMENSIONS: Final = (
