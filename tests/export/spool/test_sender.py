@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,7 +20,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from spanback._settings import Way, from_environment
 from spanback._telemetry import Unsent
 from spanback.export._guard import Address
-from spanback.export._spool import _sender
+from spanback.export._spool import _post, _sender
 from spanback.export._spool._database import Database
 from spanback.export._spool._post import Answer, post_to
 from spanback.export._spool._sender import Sender
@@ -393,6 +394,28 @@ def test_what_another_process_has_left_is_found(
     eventually(lambda: backend.accepted["traces"] == ["1"])
 
 
+def test_a_backend_without_logs_is_asked_again_later(
+    backend: Backend, make: Make, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A refusal is not for ever, and not said twice; starting a sender that runs changes nothing."""
+    monkeypatch.setattr(_sender, "_REFUSED_S", 0.0)
+    backend.answer = lambda _kind, _ids: Reply(404)
+    with caplog.at_level(logging.INFO, "spanback.export"):
+        sender = make(backend, "logs")
+        sender.start()
+        for one in ("1", "2"):
+            store.put(encoded([Unsent(one, span(attributes={"feedback.id": one}), log({"feedback.id": one}))]))
+            assert drained(sender)
+    assert backend.asked == [("logs", ["1"]), ("logs", ["2"])]
+    assert len(caplog.records) == 1
+
+
+def test_a_certificate_is_read(tmp_path: Path) -> None:
+    """What gRPC trusts is in the file that the variable names."""
+    (tmp_path / "ca.pem").write_bytes(b"certificate")
+    assert _post._bytes_of(str(tmp_path / "ca.pem")) == b"certificate"
+
+
 def test_a_sender_that_is_stopped_sends_no_more(backend: Backend, make: Make, store: Store, outbox: Outbox) -> None:
     """Stopping ends the round after the present request; stopping twice is harmless."""
     sender = make(backend)
@@ -408,8 +431,6 @@ def test_a_spool_that_cannot_be_read_is_said(
     backend: Backend, make: Make, store: Store, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A sender goes on looking when its file is damaged, and says so."""
-    from pathlib import Path
-
     store.put(spans("1"))
     store.close()
     Path(path).write_bytes(b"no database" * 1_000)

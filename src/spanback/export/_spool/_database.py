@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import sqlite3
@@ -186,11 +185,8 @@ class Database:
         is_disk_full = self._free_bytes() < _WAL_LIMIT_BYTES
         return "the disk is full" if is_disk_full else f"its limit of {self._limit_bytes:,} bytes is reached"
 
-    def _free_bytes(self) -> float:
-        try:
-            return shutil.disk_usage(os.path.dirname(self.path)).free  # noqa: PTH120 - as a text it is at hand
-        except OSError:  # there is no folder yet
-            return math.inf
+    def _free_bytes(self) -> int:
+        return shutil.disk_usage(os.path.dirname(self.path)).free  # noqa: PTH120 - as a text it is at hand
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:
