@@ -145,6 +145,31 @@ def test_clearing_a_vote_withdraws_it(
     assert record_feedback(fake_ref(), **vote, score=-1).feedback_id == given.feedback_id
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"choice": 1},
+        {"tool_call_id": "call_1"},
+        {"document_id": "doc-7"},
+        {"scope": "trace"},
+        {"scope": "conversation"},
+    ],
+    ids=lambda part: next(iter(part.values())),
+)
+def test_clearing_a_vote_on_a_part_withdraws_it(telemetry: InMemoryTelemetry, part: dict[str, Any]) -> None:
+    """A part of a response that one user has rated is named as it was, and needs no id."""
+    ref = fake_ref(conversation_id="talk-1")
+    given = record_feedback(ref, signals.THUMBS_UP, user_id="anna", **part)
+    RECENT.clear()
+    taken = retract_feedback(target=ref, signal=signals.THUMBS_UP, user_id="anna", **part)
+    assert taken.feedback_id == given.feedback_id
+    assert taken.feedback_id != record_feedback(ref, signals.THUMBS_UP, user_id="anna").feedback_id
+    kept, withdrawn = (dict(span.attributes or {}) for span in telemetry.spans[:2])
+    for name in kept:
+        if name.startswith(("feedback.target.", "gen_ai.")):
+            assert withdrawn[name] == kept[name]
+
+
 def test_without_an_id_the_current_span_is_meant(telemetry: InMemoryTelemetry) -> None:
     """As record_feedback rates the current span where nothing is given."""
     with telemetry.tracer_provider.get_tracer("app").start_as_current_span("work"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from spanback import _settings
 from spanback.errors import InvalidFeedback
 from spanback.feedback import _emit, _rules
@@ -12,10 +14,10 @@ from spanback.feedback._presets import USUAL
 from spanback.feedback._privacy import unhashed
 from spanback.feedback._receipt import Receipt
 from spanback.feedback._recent import RECENT, Recent
-from spanback.feedback._record import hashed, resolved
+from spanback.feedback._record import aimed, hashed
 from spanback.feedback._rules import Placement, Source, Type
 from spanback.feedback._signal import Signal
-from spanback.feedback._target import NOWHERE, Target
+from spanback.feedback._target import NOWHERE, Scope, Target
 
 
 def retract_feedback(
@@ -29,6 +31,11 @@ def retract_feedback(
     type: Type | None = None,
     user_id: str | None = None,
     rater_id: str | None = None,
+    scope: Scope | None = None,
+    conversation_id: str | None = None,
+    choice: int | None = None,
+    tool_call_id: str | None = None,
+    document_id: str | None = None,
     placement: Placement = "auto",
 ) -> Receipt:
     """Withdraws a signal: its score, comment and whatever else it said, at once.
@@ -51,6 +58,11 @@ def retract_feedback(
         type: Whether it was stated or inferred.
         user_id: Who gave it.
         rater_id: Which rater gave it.
+        scope: What of the target was rated, as in `record_feedback`; so are the four below.
+        conversation_id: The conversation that was rated.
+        choice: The choice that was rated.
+        tool_call_id: The tool call that was rated.
+        document_id: The document that was rated.
         placement: Where the carrier goes, as in `record_feedback`.
 
     Returns:
@@ -75,7 +87,9 @@ def retract_feedback(
         feedback_id=own_id,
     )
     where = _rules.checked_placement(placement)
-    targets = _targets(target, recent, has_id=own_id is not None)
+    aim = {"scope": scope, "conversation_id": conversation_id, "choice": choice}
+    aim |= {"tool_call_id": tool_call_id, "document_id": document_id}
+    targets = _targets(target, aim, recent, has_id=own_id is not None)
     settings = _settings.current()
     key = settings.user_hash_key
     said_id = feedback.feedback_id or vote_id(targets, feedback, key)
@@ -96,8 +110,11 @@ def _usual(signal: object, recent: Recent | None) -> tuple[str, Source, Type, st
     return usual.name, usual.source, usual.type, None
 
 
-def _targets(target: object, recent: Recent | None, *, has_id: bool) -> tuple[tuple[Target, Relation], ...]:
+def _targets(
+    target: object, aim: Mapping[str, object], recent: Recent | None, *, has_id: bool
+) -> tuple[tuple[Target, Relation], ...]:
     """What the signal was about: as it was recorded, else as the call says, else nothing that is known."""
     if recent is not None:
         return recent[0]
-    return ((NOWHERE if target is None and has_id else resolved(target), "rates"),)
+    is_aimed = any(value is not None for value in aim.values())
+    return ((NOWHERE if target is None and has_id and not is_aimed else aimed(target, aim), "rates"),)
