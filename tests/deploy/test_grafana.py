@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.backends import otlp
 from tests.backends.prometheus import Prometheus
-from tests.backends.servers import Tempo, eventually
+from tests.backends.servers import Match, Tempo, eventually
 from tests.deploy.conftest import Pipeline
 
 GRAFANA = Path(__file__).parents[2] / "deploy" / "grafana"
@@ -114,6 +115,12 @@ def test_traceql_returns_data(target: Target, pipeline: Pipeline, tempo: Tempo) 
     assert eventually(lambda: tempo.query_range(query) if "_over_time(" in query else tempo.search(query))
 
 
+def rated_by(match: Match, tempo: Tempo) -> otlp.Span | None:
+    """The call that a row of the table is about; None until it is there, since the sampler waits for whole traces."""
+    spans = tempo.trace(match.attributes["feedback.target.trace_id"])
+    return next((one for one in spans if one.span_id == match.attributes["feedback.target.span_id"]), None)
+
+
 @pytest.mark.backends
 def test_the_worst_answers_lead_to_their_calls(pipeline: Pipeline, tempo: Tempo) -> None:
     """The table's columns have what its links need, and the trace that a link opens holds the rated call."""
@@ -132,6 +139,5 @@ def test_the_worst_answers_lead_to_their_calls(pipeline: Pipeline, tempo: Tempo)
     assert fields == {"feedback.target.span_id"}
     resolved = [match for match in found if "feedback.target.trace_id" in match.attributes]
     for match in resolved[:5]:
-        spans = tempo.trace(match.attributes["feedback.target.trace_id"])
-        (rated,) = [span for span in spans if span.span_id == match.attributes["feedback.target.span_id"]]
+        rated = eventually(lambda match=match: rated_by(match, tempo))
         assert rated.attributes["gen_ai.operation.name"] == "chat"
