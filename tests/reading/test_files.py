@@ -197,6 +197,15 @@ def test_the_later_record_of_an_id_stands_whatever_the_order(tmp_path: Path, for
         assert list(files.feedback()) == [replace(changed, **own)]
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_at_the_same_time_a_withdrawal_goes_before(tmp_path: Path, reverse: bool) -> None:
+    """Whatever the order of reading, also by SQL."""
+    lines = [spans_line(carrier_span(SIGNAL)), spans_line(carrier_span(replace(SIGNAL, action="retract", score=None)))]
+    with TelemetryFiles([_write(tmp_path, *(reversed(lines) if reverse else lines))]) as files:
+        assert list(files.feedback()) == []
+        assert list(files.sql("SELECT count(*) AS n FROM feedback")) == [{"n": 0}]
+
+
 def test_a_withdrawn_signal_is_gone_until_it_is_set_again(tmp_path: Path) -> None:
     """`retract` hides the signal, and a later `set` brings it back."""
     back = replace(SIGNAL, time_ns=SIGNAL.time_ns + 1, action="retract", score=None)

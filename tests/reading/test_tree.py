@@ -101,6 +101,28 @@ def test_a_score_is_shown_as_it_was_given(change: Any, score: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"criterion": "tone"}, "criterion tone"),
+        ({"choice": 0}, "choice 0"),
+        ({"tool_call_id": "call-1"}, "tool call call-1"),
+        ({"document_id": "doc-1"}, "document doc-1"),
+        (
+            {
+                "rejected_span_ids": ("4" * 16, "", ""),
+                "rejected_response_ids": ("", "r-2", ""),
+                "rejected_models": ("gpt-5", "", ""),
+            },
+            f"better than {'4' * 16} gpt-5, r-2, one that is not known",
+        ),
+    ],
+)
+def test_a_signal_says_what_exactly_it_is_about(change: Any, line: str) -> None:
+    """A criterion, a part of the response, or the responses that this one is better than."""
+    assert _drawn(CALL, replace(SIGNAL, **change))[2] == f"    └── {line}"
+
+
+@pytest.mark.parametrize(
     ("messages", "asked"),
     [
         ([{"role": "user", "content": "older form"}], "older form"),

@@ -126,7 +126,21 @@ def _signal_line(signal: Feedback, symbols: Symbols) -> Text:
     return line.append(f"  weight {signal.weight:g}, {_clean(signal.source)}, {_clean(signal.type)}", "dim")
 
 
+def _about(signal: Feedback) -> Iterator[tuple[str, str | None]]:
+    """What exactly was judged, where it is not the whole response."""
+    yield "criterion", signal.criterion
+    yield "choice", None if signal.choice is None else str(signal.choice)
+    yield "tool call", signal.tool_call_id
+    yield "document", signal.document_id
+    rejected = zip(signal.rejected_span_ids, signal.rejected_response_ids, signal.rejected_models, strict=False)
+    others = (" ".join(filter(None, (response_id or span_id, model))) for span_id, response_id, model in rejected)
+    yield "better than", ", ".join(other or "one that is not known" for other in others)
+
+
 def _details(signal: Feedback, symbols: Symbols) -> Iterator[Text]:
+    for label, about in _about(signal):
+        if about:
+            yield Text.assemble((f"{label} ", "dim"), _shown(about, symbols))
     if signal.comment:
         yield Text.assemble(("comment ", "dim"), _clean(signal.comment))
     if signal.improvement is not None:

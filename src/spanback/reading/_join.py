@@ -37,14 +37,14 @@ _FROM_LOG: Final = 0
 _FROM_SPAN: Final = 1
 """At the same time the span form wins: backends cut neither form, but only spans hold the link."""
 
-# The latest record of an id stands, whatever the order of reading.
+# The latest record of an id stands, whatever the order of reading; at the same time, one that withdraws.
 _PUT_SIGNAL: Final = """
     INSERT INTO signal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET
         form = excluded.form, time_ns = excluded.time_ns, given_ns = excluded.given_ns,
         withdrawn = excluded.withdrawn, name = excluded.name, type = excluded.type, score = excluded.score,
         weight = excluded.weight, model = excluded.model, target = excluded.target, record = excluded.record
-    WHERE (excluded.time_ns, excluded.form) >= (signal.time_ns, signal.form)
+    WHERE (excluded.time_ns, excluded.withdrawn, excluded.form) >= (signal.time_ns, signal.withdrawn, signal.form)
 """
 _WANTED: Final = (
     "NOT withdrawn AND (:name IS NULL OR name = :name) AND given_ns >= :since_ns AND time_ns >= :recorded_ns"

@@ -108,8 +108,9 @@ def with_tables(dialect: Dialect, query: str) -> str:
     tables = f"""
         feedback_record AS (SELECT {_columns(dialect, FEEDBACK)}, time_ns, form, service_name
             FROM ({dialect.feedback_records}) AS record),
-        latest_record AS (SELECT *, row_number() OVER (PARTITION BY feedback_id ORDER BY time_ns DESC, form DESC) AS
-            nth FROM feedback_record WHERE feedback_id IS NOT NULL),
+        latest_record AS (SELECT *, row_number() OVER (PARTITION BY feedback_id ORDER BY time_ns DESC,
+            CASE WHEN action = 'retract' THEN 1 ELSE 0 END DESC, form DESC) AS nth
+            FROM feedback_record WHERE feedback_id IS NOT NULL),
         feedback AS (SELECT {", ".join(column.name for column in FEEDBACK)}, service_name, time_ns,
             {dialect.moment("time_ns")} AS recorded_at
             FROM latest_record WHERE nth = 1 AND coalesce(action, 'set') <> 'retract'),
