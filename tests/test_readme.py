@@ -16,7 +16,8 @@ from spanback.demo._loopback import LoopbackServer
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+SERVERS = {"django_app", "flask_app"}  # they serve until they are stopped, and are tried in tests/browser
+EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py") if path.stem not in SERVERS)
 
 
 def blocks(language: str) -> list[str]:

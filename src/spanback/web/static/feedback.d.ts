@@ -35,7 +35,8 @@ export interface Settings {
 }
 
 /** The name of something that a person does with an answer. */
-export type Implicit = 'copied' | 'selected' | 'read' | 'regenerated' | 'saved' | 'shared' | 'dismissed';
+export type Implicit =
+  | 'copied' | 'selected' | 'read' | 'regenerated' | 'saved' | 'shared' | 'dismissed' | 'abandoned';
 
 /** The detail of the events `feedback-recorded`, `feedback-refused` and `feedback-expired` of the document. */
 export interface Outcome {

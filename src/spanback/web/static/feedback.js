@@ -10,7 +10,7 @@ const KEEPALIVE_BYTES = 60_000; // browsers refuse more
 // Score and weight of what people do, as in `spanback.signals`.
 const IMPLICIT = {
   copied: [1, 0.4], selected: [0.5, 0.3], read: [0.5, 0.3], regenerated: [-1, 0.5],
-  saved: [1, 0.5], shared: [1, 0.6], dismissed: [-1, 0.3],
+  saved: [1, 0.5], shared: [1, 0.6], dismissed: [-1, 0.3], abandoned: [-0.5, 0.3],
 };
 
 const settings = {

@@ -59,8 +59,8 @@ function card({ call, feedback }) {
 function attributes(call) {
   const lines = [`span ${call.span_id} · trace ${call.trace_id.slice(0, 8)}…`];
   if (call.error_type) lines.push(`error.type ${call.error_type}`);
-  if (call.input_tokens !== null) lines.push(`tokens ${call.input_tokens} in, ${call.output_tokens} out`);
-  if (call.prompt_name) lines.push(`prompt ${call.prompt_name} v${call.prompt_version}`);
+  const tokens = call.input_tokens === null ? '' : ` · ${call.input_tokens} → ${call.output_tokens} tokens`;
+  if (call.prompt_name) lines.push(`prompt ${call.prompt_name} v${call.prompt_version}${tokens}`);
   if (call.conversation_id) lines.push(`conversation ${call.conversation_id}`);
   return lines;
 }
