@@ -12,8 +12,8 @@ class SpanbackError(Exception):
     """The base of every error of spanback."""
 
 
-class InvalidFeedback(SpanbackError, ValueError):  # noqa: N818 - reads as a sentence at the raise, as other validators' do
-    """A field of a feedback signal breaks its rule. Raised before anything is emitted.
+class InvalidArgument(SpanbackError, ValueError):  # noqa: N818 - reads as a sentence at the raise, as other validators' do
+    """An argument breaks its rule; the base of the errors that say so.
 
     Attributes:
         field: Name of the argument.
@@ -27,8 +27,12 @@ class InvalidFeedback(SpanbackError, ValueError):  # noqa: N818 - reads as a sen
         self.rule = rule
         super().__init__(f"{field}={_shown(value)} {rule}")
 
-    def __reduce__(self) -> tuple[type[InvalidFeedback], tuple[str, object, str]]:
-        return InvalidFeedback, (self.field, self.value, self.rule)
+    def __reduce__(self) -> tuple[type[InvalidArgument], tuple[str, object, str]]:
+        return type(self), (self.field, self.value, self.rule)
+
+
+class InvalidFeedback(InvalidArgument):
+    """A field of a feedback signal breaks its rule. Raised before anything is emitted."""
 
 
 class InvalidBatch(SpanbackError, ValueError):  # noqa: N818 - as above
@@ -53,42 +57,17 @@ class InvalidBatch(SpanbackError, ValueError):  # noqa: N818 - as above
         return InvalidBatch, (self.problems, self.count)
 
 
-class InvalidSetting(SpanbackError, ValueError):  # noqa: N818 - as above
-    """An argument of `instrument()` breaks its rule.
+class InvalidSetting(InvalidArgument):
+    """An argument of `instrument()`, or of what else sets something up, breaks its rule."""
 
-    Attributes:
-        setting: Name of the argument.
-        value: What was given, unchanged.
-        rule: The rule it breaks, as a sentence fragment that starts with "must".
-    """
-
-    def __init__(self, setting: str, value: object, rule: str) -> None:
-        self.setting = setting
-        self.value = value
-        self.rule = rule
-        super().__init__(f"{setting}={_shown(value)} {rule}")
-
-    def __reduce__(self) -> tuple[type[InvalidSetting], tuple[str, object, str]]:
-        return InvalidSetting, (self.setting, self.value, self.rule)
+    @property
+    def setting(self) -> str:
+        """Name of the argument."""
+        return self.field
 
 
-class InvalidContext(SpanbackError, ValueError):  # noqa: N818 - as above
-    """An argument of `context()` or `annotate_context()` breaks its rule.
-
-    Attributes:
-        field: Name of the argument.
-        value: What was given, unchanged.
-        rule: The rule it breaks, as a sentence fragment that starts with "must".
-    """
-
-    def __init__(self, field: str, value: object, rule: str) -> None:
-        self.field = field
-        self.value = value
-        self.rule = rule
-        super().__init__(f"{field}={_shown(value)} {rule}")
-
-    def __reduce__(self) -> tuple[type[InvalidContext], tuple[str, object, str]]:
-        return InvalidContext, (self.field, self.value, self.rule)
+class InvalidContext(InvalidArgument):
+    """An argument of `context()` or `annotate_context()` breaks its rule."""
 
 
 class TokenError(SpanbackError):
