@@ -120,7 +120,7 @@ class Backends:
             "SECOND_TRACES_ENDPOINT": self.tempo.otlp_grpc_endpoint,
         }
         self.collector = enter(Collector(both_backends(self._folder), {**endpoints, **self._sampling}))
-        self.prometheus = enter(Prometheus([self.collector.metrics_endpoint]))
+        self.prometheus = enter(Prometheus([self.collector.metrics_endpoint, self.collector.sdk_metrics_endpoint]))
         self.clickhouse = enter(ClickHouse())
         self._loaded_lines = dict.fromkeys(("feedback", "traces", "logs"), 0)
         return self

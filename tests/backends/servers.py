@@ -110,10 +110,10 @@ class Server:
         """The variables that carry addresses and paths into the configuration.
 
         Args:
-            ports: Five free ports: OTLP by gRPC, OTLP by HTTP, query API, two to spare.
+            ports: Six free ports: OTLP by gRPC, OTLP by HTTP, query API, its gRPC form, two to spare.
         """
-        names = ("OTLP_GRPC_PORT", "OTLP_HTTP_PORT", "HTTP_PORT", "GRPC_PORT", "SPARE_PORT")
-        return {**dict(zip(names, map(str, ports), strict=True)), "FOLDER": str(self.folder)}
+        names = ("OTLP_GRPC_PORT", "OTLP_HTTP_PORT", "HTTP_PORT", "GRPC_PORT")
+        return {**dict(zip(names, map(str, ports), strict=False)), "FOLDER": str(self.folder)}
 
     def stop(self) -> None:
         """Stops the process: SIGTERM, ``grace_s`` to end, SIGKILL. Harmless when it is not running."""
@@ -141,7 +141,7 @@ class Server:
 
     def _launch(self, binary: Path) -> None:
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix=f"spanback-{self.name}-")))
-        ports = self._ports = self._ports or free_ports(5)
+        ports = self._ports = self._ports or free_ports(6)
         self.otlp_grpc_endpoint = f"127.0.0.1:{ports[0]}"
         self.otlp_http_endpoint = f"http://127.0.0.1:{ports[1]}"
         self.query_url = f"http://127.0.0.1:{ports[2]}"
@@ -170,12 +170,14 @@ class Collector(Server):
     The configuration takes its addresses from the variables of ``collector-config.yaml``, ``health_check`` among them.
 
     Attributes:
-        metrics_endpoint: ``host:port`` of what Prometheus scrapes.
+        metrics_endpoint: ``host:port`` of the metrics that the collector makes of feedback.
+        sdk_metrics_endpoint: ``host:port`` of the metrics that apps send.
         own_metrics_endpoint: ``host:port`` of the collector's metrics of itself.
     """
 
     name = "collector"
     metrics_endpoint: str
+    sdk_metrics_endpoint: str
     own_metrics_endpoint: str
 
     def __init__(self, config: Path = COLLECTOR_CONFIG, env: Mapping[str, str] | None = None) -> None:
@@ -193,14 +195,16 @@ class Collector(Server):
 
     def environment(self, ports: Sequence[int]) -> dict[str, str]:
         """The variables of ``collector-config.yaml``; a trace is judged as soon as the sampler looks."""
-        otlp_grpc, otlp_http, health, metrics, prometheus = ports
+        otlp_grpc, otlp_http, health, metrics, prometheus, of_apps = ports
         self.metrics_endpoint, self.own_metrics_endpoint = f"127.0.0.1:{prometheus}", f"127.0.0.1:{metrics}"
+        self.sdk_metrics_endpoint = f"127.0.0.1:{of_apps}"
         return {
             "SPANBACK_OTLP_GRPC_ENDPOINT": f"127.0.0.1:{otlp_grpc}",
             "SPANBACK_OTLP_HTTP_ENDPOINT": f"127.0.0.1:{otlp_http}",
             "SPANBACK_HEALTH_ENDPOINT": f"127.0.0.1:{health}",
             "SPANBACK_METRICS_PORT": str(metrics),
             "SPANBACK_PROMETHEUS_ENDPOINT": self.metrics_endpoint,
+            "SPANBACK_SDK_METRICS_ENDPOINT": self.sdk_metrics_endpoint,
             "SPANBACK_COLLECTOR_FOLDER": str(self.telemetry),
             "SPANBACK_SAMPLE_WAIT": "200ms",
         }

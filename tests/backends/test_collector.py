@@ -64,7 +64,7 @@ def test_feedback_becomes_metrics(
 ) -> None:
     """Count, scores and weighted scores of two processes add up in Prometheus, batch after batch."""
     collector = start_collector(spelt, {"SPANBACK_TRACES_ENDPOINT": jaeger.otlp_grpc_endpoint})
-    prometheus = start_prometheus(collector.metrics_endpoint)
+    prometheus = start_prometheus(collector.metrics_endpoint, collector.sdk_metrics_endpoint)
     scores = [(number % 21 - 10) / 10 for number in range(500)]
     weights = [(number % 7 + 1) / 7 for number in range(500)]
     for instance in ("1", "2"):
@@ -91,7 +91,7 @@ def test_withdrawn_feedback_is_not_counted_again(
 ) -> None:
     """A retraction is no signal more; it reaches the backend like any other."""
     collector = start_collector(env={"SPANBACK_TRACES_ENDPOINT": jaeger.otlp_grpc_endpoint})
-    prometheus = start_prometheus(collector.metrics_endpoint)
+    prometheus = start_prometheus(collector.metrics_endpoint, collector.sdk_metrics_endpoint)
     with app(collector, "withdrawn"):
         ref = fake_ref(trace_id=1 << 64)  # a trace that no other test adds to
         given = spanback.record_feedback(ref, signals.THUMBS_UP)
@@ -182,7 +182,7 @@ def test_exemplars_lead_to_the_rated_span(
 ) -> None:
     """The SDK's metrics of feedback and calls are in Prometheus, with exemplars that name the rated span."""
     collector = start_collector(env={"SPANBACK_TRACES_ENDPOINT": jaeger.otlp_grpc_endpoint})
-    prometheus = start_prometheus(collector.metrics_endpoint)
+    prometheus = start_prometheus(collector.metrics_endpoint, collector.sdk_metrics_endpoint)
     told = run_app(collector, "grpc", "exemplars", "rated").signals
 
     assert {(one["traceId"], one["spanId"]) for one in eventually(lambda: exemplars(collector, "feedback.count"))} == {

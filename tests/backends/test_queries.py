@@ -143,7 +143,7 @@ def test_promql(
                 spanback.record_feedback(ref, score=score, weight=weight, placement="linked")
 
     give()
-    prometheus = start_prometheus(collector.metrics_endpoint)
+    prometheus = start_prometheus(collector.metrics_endpoint, collector.sdk_metrics_endpoint)
     prometheus.reach("sum(feedback_weight_count)", len(scores))
     give()
     prometheus.reach("sum(feedback_weight_count)", 2 * len(scores))
@@ -164,7 +164,7 @@ def test_metrics_and_labels_of_the_readme_exist(
     (sentence,) = re.findall(r"All of them have the labels (.*?)\.", section, re.DOTALL)
     labels = set(re.findall(r"`([a-z_]+)`", sentence))
     collector = start_collector(env={"SPANBACK_TRACES_ENDPOINT": jaeger.otlp_grpc_endpoint})
-    prometheus = start_prometheus(collector.metrics_endpoint)
+    prometheus = start_prometheus(collector.metrics_endpoint, collector.sdk_metrics_endpoint)
     run_app(collector, "grpc", "named", "rated")
     more = {"feedback_sentiment", "feedback_target_resolved"}
     for metric in sorted(metrics - labels - more):

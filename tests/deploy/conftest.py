@@ -96,7 +96,8 @@ def scraped(
     for name in ("rules.yml", "alerts.yml"):
         rules.append(tmp_path_factory.mktemp("rules") / name)
         rules[-1].write_text((PROMETHEUS / name).read_text().replace("interval: 1m", "interval: 1s"))
-    targets = (pipeline.collector.metrics_endpoint, pipeline.collector.own_metrics_endpoint)
+    collector = pipeline.collector
+    targets = (collector.metrics_endpoint, collector.sdk_metrics_endpoint, collector.own_metrics_endpoint)
     with Prometheus(targets, rules=rules) as prometheus:
         eventually(lambda: prometheus.query("sum(feedback_signals_total)"))
         run_app(pipeline.collector, CALLS // 2, SPANBACK_SPOOL=str(tmp_path_factory.mktemp("spool") / "spool.db"))
