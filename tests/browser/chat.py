@@ -7,7 +7,9 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -75,3 +77,16 @@ class Chat:
                 setattr(self, name, getattr(self, name) + line)
                 if _URL.search(self.output):
                     self._ready.set()
+
+
+def main() -> None:
+    """Starts the demo of the installed package, asks for each of its files, and ends it: what `.ci/run` does."""
+    with tempfile.TemporaryDirectory() as folder, Chat(Path(folder) / "out") as chat:
+        for path in ("", "static/chat.js", "static/chat.css", "static/icon.svg", "feedback/feedback.js"):
+            with urllib.request.urlopen(chat.url + path, timeout=20) as response:
+                sys.stdout.write(f"{response.status} /{path} {len(response.read()):,} bytes\n")
+    assert (chat.code, chat.error) == (0, ""), chat.error
+
+
+if __name__ == "__main__":
+    main()
