@@ -6,9 +6,12 @@ import json
 import os
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -79,3 +82,29 @@ def app(server: Collector, service: str, *, capture_content: bool = False, **res
 def arrived(trace: Callable[[str], list[otlp.Span]], trace_id: str, span_id: str) -> otlp.Span:
     """A span, once a server has it: of a trace, feedback may be there before the rest."""
     return eventually(lambda: next((span for span in trace(trace_id) if span.span_id == span_id), None))
+
+
+def post(collector: Collector, feedback_id: str, **more: str) -> int:
+    """Sends one signal of service `full` by HTTP, all attributes as text, and gives the status of the answer."""
+    attributes = {"id": feedback_id, "action": "set", "name": "full", "source": "user", "type": "explicit", **more}
+    span: dict[str, Any] = {
+        "traceId": feedback_id * 2,
+        "spanId": feedback_id,
+        "name": "feedback full",
+        "startTimeUnixNano": str(time.time_ns()),
+        "endTimeUnixNano": str(time.time_ns()),
+        "attributes": [
+            {"key": f"feedback.{name}", "value": {"stringValue": value}} for name, value in attributes.items()
+        ],
+    }
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "full"}}]}
+    payload = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": [span]}]}]}
+    url, headers = f"{collector.otlp_http_endpoint}/v1/traces", {"Content-Type": "application/json"}
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, json.dumps(payload).encode(), headers), timeout=5
+        ) as done:
+            return done.status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code

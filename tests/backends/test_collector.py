@@ -11,7 +11,7 @@ from opentelemetry.trace import StatusCode
 import spanback
 from spanback import signals
 from spanback.testing import fake_ref
-from tests.backends.giving import app, arrived, run_app
+from tests.backends.giving import app, arrived, post, run_app
 from tests.backends.servers import COLLECTOR_CONFIG, Collector, Jaeger, eventually, validate_collector_config
 
 if TYPE_CHECKING:
@@ -99,6 +99,18 @@ def test_withdrawn_feedback_is_not_counted_again(
     found = eventually(lambda: jaeger.search("withdrawn", tags={"feedback.action": "retract"}))
     assert {span.attributes["feedback.id"] for span in found} == {given.feedback_id}
     prometheus.reach("sum(feedback_signals_total)", 1)
+
+
+def test_odd_scores_do_no_harm(
+    jaeger: Jaeger, start_collector: Callable[..., Collector], start_prometheus: Callable[..., Prometheus]
+) -> None:
+    """A score that is a text, from whoever sends spans, is taken, delivered and counted, and added to no sum."""
+    collector = start_collector(env={"SPANBACK_TRACES_ENDPOINT": jaeger.otlp_grpc_endpoint})
+    prometheus = start_prometheus(collector.metrics_endpoint)
+    assert post(collector, "00000000000000aa", score="five", weight="much") == 200
+    assert eventually(lambda: jaeger.trace("00000000000000aa" * 2))
+    prometheus.reach("sum(feedback_signals_total)", 1)
+    assert prometheus.query("feedback_score_count") == []
 
 
 def test_series_are_capped(

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import time
-import urllib.error
-import urllib.request
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 import spanback
 from spanback import signals
 from spanback.testing import fake_ref
-from tests.backends.giving import app
+from tests.backends.giving import app, post
 from tests.backends.servers import Collector, Jaeger, eventually
 
 if TYPE_CHECKING:
@@ -94,27 +90,3 @@ def test_a_full_queue_refuses_and_keeps_what_it_accepted(
         found = gather(jaeger, "full", len(accepted))
         assert {span_id: found[span_id] for span_id in accepted} == dict.fromkeys(accepted, 1)
         assert found.keys() == accepted
-
-
-def post(collector: Collector, feedback_id: str) -> int:
-    """Sends one signal by HTTP and gives the status of the answer."""
-    attributes = {"feedback.id": feedback_id, "feedback.action": "set", "feedback.name": "full"}
-    span: dict[str, Any] = {
-        "traceId": feedback_id * 2,
-        "spanId": feedback_id,
-        "name": "feedback full",
-        "startTimeUnixNano": str(time.time_ns()),
-        "endTimeUnixNano": str(time.time_ns()),
-        "attributes": [{"key": name, "value": {"stringValue": value}} for name, value in attributes.items()],
-    }
-    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "full"}}]}
-    payload = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": [span]}]}]}
-    url, headers = f"{collector.otlp_http_endpoint}/v1/traces", {"Content-Type": "application/json"}
-    try:
-        with urllib.request.urlopen(
-            urllib.request.Request(url, json.dumps(payload).encode(), headers), timeout=5
-        ) as done:
-            return done.status
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code
