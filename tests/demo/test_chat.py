@@ -16,6 +16,7 @@ from tests.backends.servers import eventually
 from tests.browser.chat import Chat
 
 uvicorn = pytest.importorskip("uvicorn")
+chat_app = pytest.importorskip("spanback.demo.chat._app")
 LiveTelemetry = pytest.importorskip("spanback.demo.chat._live").LiveTelemetry
 
 
@@ -196,3 +197,13 @@ def test_telemetry_is_read_when_it_has_changed(monkeypatch, tmp_path):
     assert live.told() is told
     (tmp_path / "traces.jsonl").write_text("\n")
     assert live.told() is not told
+
+
+async def test_what_is_the_same_is_not_told_again(monkeypatch, tmp_path):
+    """The stream is silent while nothing is new, and ends when the server does."""
+    monkeypatch.setattr(chat_app, "_LIVE_PAUSE_S", 0.0)
+    endings = iter([False, False, False, True])
+    chat = chat_app._Chat(chat_app.Model("http://127.0.0.1:1", "none"), tmp_path, None, lambda: next(endings))
+    monkeypatch.setattr(chat._live, "told", iter(["1", "1", "2"]).__next__)
+    assert [event async for event in chat._changes()] == ["data: 1\n\n", "data: 2\n\n"]
+    await chat._client.close()
