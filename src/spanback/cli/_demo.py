@@ -221,7 +221,8 @@ def _tell_next(console: Console, folder: Path, *, has_left: bool) -> None:
 
 
 def _mean(value: float | None) -> str:
-    return "" if value is None else f"{value + 0.0:+.2f}"
+    # Sums of the same numbers in another order differ in their last bits, which must not show.
+    return "" if value is None else f"{round(value, 9) + 0.0:+.2f}"
 
 
 def _short(text: str) -> str:
