@@ -12,4 +12,9 @@ from spanback.demo.chat import Model, serve
 folder = Path("telemetry")
 folder.mkdir(exist_ok=True)
 model = Model(os.environ["OPENAI_BASE_URL"], sys.argv[1], os.environ["OPENAI_API_KEY"])
-serve(model, folder, port=8321, on_ready=lambda url: print(f"The chat is at {url}", flush=True))
+serve(
+    model,
+    folder,
+    port=int(os.environ.get("PORT", "8321")),
+    on_ready=lambda url: print(f"The chat is at {url}", flush=True),
+)

@@ -79,10 +79,11 @@ def test_an_example_of_one_file_takes_a_thumb(page, tmp_path, name):
 def test_the_chat_runs_with_a_model_of_ones_own(page, tmp_path, monkeypatch):
     """`examples/chat/app.py` takes any server that speaks OpenAI's format."""
     monkeypatch.chdir(tmp_path)
-    url = "http://127.0.0.1:8321/"
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}/"
     with LoopbackServer() as model:
         command = [sys.executable, str(ROOT / "examples" / "chat" / "app.py"), "gpt-4.1"]
-        with running(command, tmp_path, url, {"OPENAI_BASE_URL": model.base_url}):
+        with running(command, tmp_path, url, {"OPENAI_BASE_URL": model.base_url, "PORT": str(port)}):
             page.goto(url)
             page.get_by_label("Your question").fill(QUESTION)
             page.get_by_role("button", name="Send").click()
