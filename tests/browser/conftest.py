@@ -37,9 +37,9 @@ def absent() -> str:
     return "" if CHROMIUM.exists() else f"there is no {CHROMIUM}: apt-get install chromium"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium without a window, one for the whole run."""
+    """Chromium without a window. While it is there, playwright has an event loop running, so no test may be async."""
     if reason := absent():
         if os.environ.get("SPANBACK_REQUIRE_BROWSER") == "1":
             pytest.fail(reason, pytrace=False)
