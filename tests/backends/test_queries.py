@@ -109,8 +109,9 @@ def test_traceql(number: int, in_tempo: list[Told], tempo: Tempo) -> None:
 @pytest.mark.parametrize("number", range(len(TRACEQL_METRICS)), ids=lambda number: TRACEQL_METRICS[number])
 def test_traceql_metrics(number: int, in_tempo: list[Told], tempo: Tempo) -> None:
     """A TraceQL metrics query gives those figures."""
-    # Narrowed to the last run of the app, as the server is shared; the ids of its signals tell it.
-    ours = " || ".join(f'span.feedback.id = "{told.feedback_id}"' for told in in_tempo)
+    # Narrowed to the calls of this run, as the server is shared.
+    rated = {told.target_span_id for told in in_tempo}
+    ours = " || ".join(f'span.feedback.target.span_id = "{span_id}"' for span_id in rated)
     query = TRACEQL_METRICS[number].replace(" }", f" && ({ours}) }}", 1)
 
     def figures() -> dict[str, float]:
