@@ -6,6 +6,7 @@ The SDK's spans know the ids of their parents alone.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 LIMIT: Final = 10_000
@@ -45,7 +46,8 @@ class OpenSpans:
             spans = self._spans
             spans[span.context.span_id] = span
             if len(spans) > self._limit:
-                spans.pop(next(iter(tuple(spans))), None)
+                with suppress(RuntimeError, StopIteration):  # another thread changes it: the next span makes room
+                    spans.pop(next(iter(spans)), None)
 
     def on_end(self, span: Any) -> None:
         """Forgets a span."""
@@ -82,11 +84,15 @@ class OpenSpans:
         """
         if not hasattr(span, "parent"):
             return None
-        outermost = span
-        for outermost in self.lineage(span):  # noqa: B007 - the last one is what is asked for
-            pass
-        parent = outermost.parent
-        return outermost.get_span_context().span_id if parent is None or parent.is_remote else None
+        parent = span.parent
+        for _ in range(self._limit):
+            if parent is None or parent.is_remote:
+                return span.get_span_context().span_id
+            span = self._spans.get(parent.span_id)
+            if span is None:
+                break
+            parent = span.parent
+        return None
 
 
 OPEN_SPANS: Final = OpenSpans()

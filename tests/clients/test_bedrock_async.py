@@ -127,12 +127,3 @@ async def test_an_async_stream_is_parsed_as_it_arrives(is_awaited: bool) -> None
     bedrock._watchable(stream)
     found = [stream._parse_event(message) async for message in stream._event_generator]
     assert [await one if is_awaited else one for one in found] == [{"chunk": 1}]
-
-
-def test_addresses_are_bounded() -> None:
-    """However many endpoints there are, few are remembered."""
-    adapter = bedrock.BedrockAdapter()
-    for port in range(1, 600):
-        assert adapter._address(f"http://h:{port}") == ("h", port)
-    assert adapter._address("https://h") == ("h", 443)
-    assert len(adapter._addresses) < 300

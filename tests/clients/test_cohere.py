@@ -17,7 +17,7 @@ pytest.importorskip("cohere")
 
 import cohere
 
-from spanback.instrumentation.providers.cohere import ADAPTER, place, whole
+from spanback.instrumentation.providers.cohere import ADAPTER, whole
 from tests.clients import cohere as case
 from tests.clients.wire import WireAnswer, WireRequest, WireServer, as_json, as_lines, as_sse
 from tests.conftest import Memory
@@ -339,19 +339,6 @@ def test_a_completion_that_was_cut(wire: WireServer, client: case.Client, instru
 def test_counts_are_whole(number: Any, count: int | None) -> None:
     """A float counts where it is a whole number; nothing else is taken for one."""
     assert whole(number) == count
-
-
-@pytest.mark.parametrize(
-    ("base_url", "found"),
-    [
-        ("https://api.cohere.com", ("api.cohere.com", 443)),
-        ("http://127.0.0.1:8080/v", ("127.0.0.1", 8080)),
-        ("", (None, None)),
-    ],
-)
-def test_places(base_url: str, found: Any) -> None:
-    """Host and port are those of the base URL."""
-    assert place(base_url) == found
 
 
 def test_streams_of_releases_without_raw_clients() -> None:

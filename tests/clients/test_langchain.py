@@ -13,10 +13,12 @@ import pytest
 pytest.importorskip("langchain_openai")
 
 import httpx2
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.output_parsers import StrOutputParser
 from langchain_openai import ChatOpenAI
 
 import spanback
+from spanback.instrumentation._noticing import NOTICING
 from tests.clients import groq, litellm
 from tests.clients.wire import WireAnswer, WireRequest, WireServer
 from tests.conftest import Memory
@@ -102,3 +104,47 @@ async def test_a_message_without_the_id_of_its_response(model: Callable[..., Any
         reference = spanback.reference(message.model_copy(update={"response_metadata": metadata}))
         assert reference.span_id == memory.span.context.span_id
         assert reference.response_id == metadata.get("id")
+
+
+class Tracing(BaseCallbackHandler):
+    """Makes a span for each run of a model, and keeps it by the run's id as the instrumentations of others do."""
+
+    def __init__(self, memory: Memory, *, holds_spans: bool) -> None:
+        self._tracer = memory.tracer_provider.get_tracer("openinference.instrumentation.langchain")
+        self._spans_by_run: dict[Any, Any] | None = {} if holds_spans else None
+        self.spans: dict[Any, Any] = {}
+
+    def on_chat_model_start(self, _serialized: Any, _messages: Any, *, run_id: Any, **_: Any) -> None:
+        """A run begins."""
+        span = self._tracer.start_span("ChatOpenAI")
+        if self._spans_by_run is None:
+            self.spans[run_id] = SimpleNamespace(span=span)
+        else:
+            self._spans_by_run[run_id] = span
+
+    def on_llm_end(self, _response: Any, *, run_id: Any, **_: Any) -> None:
+        """A run ends."""
+        (self._spans_by_run[run_id] if self._spans_by_run is not None else self.spans[run_id].span).end()
+
+
+@pytest.mark.parametrize("holds_spans", [True, False], ids=["spans by run", "holders by run"])
+async def test_a_span_that_others_make_for_a_run(
+    model: Callable[..., Any], memory: Memory, monkeypatch: pytest.MonkeyPatch, holds_spans: bool
+) -> None:
+    """It is kept although it is not the current one, ours is not made, and the message finds it."""
+    monkeypatch.setattr(NOTICING, "_is_needed", True)
+    config = {"callbacks": [BaseCallbackHandler(), Tracing(memory, holds_spans=holds_spans)]}
+    chat = model()
+    messages = (chat.invoke("When?", config), await chat.ainvoke("When?", config))
+    assert [span.name for span in memory.spans] == ["ChatOpenAI", "ChatOpenAI"]
+    for message, span in zip(messages, memory.spans, strict=True):
+        assert spanback.reference(message).span_id == span.context.span_id
+
+
+async def test_a_run_that_nobody_traces(
+    model: Callable[..., Any], memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our span is made, whatever handlers there are."""
+    monkeypatch.setattr(NOTICING, "_is_needed", True)
+    model().invoke("When?", {"callbacks": [BaseCallbackHandler()]})
+    assert memory.span.name == "chat model-1"

@@ -18,6 +18,7 @@ import httpx
 import ollama
 from ollama import chat
 
+from spanback.instrumentation import _streams
 from tests.clients.ollama import CASE, CHAT, COUNTS, MESSAGES, OPTIONS
 from tests.clients.wire import WireRequest, WireServer, as_json, as_lines
 
@@ -328,3 +329,22 @@ def test_a_client_of_another_make(bench: Any) -> None:
     asked = ADAPTER.read(endpoint, https, (), {})
     assert (asked.server_address, asked.server_port) == ("ollama.com", 443)
     assert len(ADAPTER._addresses) <= MOST_ADDRESSES
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+async def test_a_stream_that_cannot_be_watched(
+    is_async: bool, bench: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The app gets every chunk of it, the first one too."""
+
+    def fail(*_: Any) -> None:
+        raise ValueError("no watch")
+
+    client = bench.connect(CASE, ASYNC if is_async else SYNC)
+    bench.instrument()
+    monkeypatch.setattr(_streams, "_begin_watch", fail)
+    asked = {"model": "model-1", "messages": MESSAGES, "stream": True}
+    chunks = [chunk async for chunk in await client.chat(**asked)] if is_async else list(client.chat(**asked))
+    assert "".join(chunk.message.content for chunk in chunks) == "In April."
+    assert [record.message for record in caplog.records] == ["_watch_late raised; the app goes on"]
+    caplog.clear()

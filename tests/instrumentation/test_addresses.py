@@ -8,6 +8,7 @@ import openai
 import pytest
 
 from spanback.demo._loopback import LoopbackServer
+from spanback.instrumentation.providers._places import MOST_ADDRESSES, place
 from spanback.instrumentation.providers.openai import provider_of
 from tests.conftest import Memory
 from tests.instrumentation import driving
@@ -152,3 +153,23 @@ def test_retries_are_one_call(instrument: Any, connect: Any, memory: Memory) -> 
     assert answers == []
     assert (memory.span.attributes or {})["gen_ai.response.id"] == "chatcmpl-1"
     assert "error.type" not in (memory.span.attributes or {})
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("https://api.cohere.com", ("api.cohere.com", 443)),
+        ("http://127.0.0.1:8080/v", ("127.0.0.1", 8080)),
+        ("", (None, None)),
+    ],
+)
+def test_places(url: str, found: tuple[str | None, int | None]) -> None:
+    """Host and port are those of the base URL."""
+    assert place(url) == found
+
+
+def test_places_are_bounded() -> None:
+    """However many base URLs there are, few are remembered."""
+    for port in range(1, MOST_ADDRESSES + 50):
+        assert place(f"http://h:{port}") == ("h", port)
+    assert place.cache_info().currsize == MOST_ADDRESSES

@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 import spanback
 from spanback._spanref import RESPONSES
 from spanback.instrumentation._adopt import peer_of
+from spanback.instrumentation._noticing import NOTICING
 from tests.conftest import Memory
 from tests.instrumentation import driving
 from tests.instrumentation.driving import MESSAGES, MODEL
@@ -83,3 +86,34 @@ def test_an_agents_span_is_the_parent(instrument: Any, client: Any, memory: Memo
     call, agent = memory.spans
     assert call.parent.span_id == agent.context.span_id
     assert {line.state for line in spanback.status() if line.client == "openai"} == {"patched"}
+
+
+def test_a_peers_span_says_what_the_app_says(bench: Any) -> None:
+    """What the app says of its calls stands on the span that is kept."""
+    bench.instrument()
+    tracer = bench.memory.tracer_provider.get_tracer("opentelemetry.instrumentation.openai.v1")
+    with spanback.context(prompt_name="greeting", tags=["beta"]), tracer.start_as_current_span("x", attributes=CHAT):
+        found = bench.connect().chat.completions.create(model=MODEL, messages=MESSAGES)
+    said = {"gen_ai.prompt.name": "greeting", "spanback.tags": ("beta",)}
+    assert dict(bench.memory.span.attributes) == {**CHAT, **said}
+    assert spanback.reference(found).prompt_name == "greeting"
+
+
+def test_a_call_that_is_not_sampled_says_nothing(bench: Any) -> None:
+    """What the app says is still copied onto the feedback on a call that nobody records."""
+    provider = TracerProvider(ALWAYS_OFF, shutdown_on_exit=False)
+    bench.instrument(tracer_provider=provider, meter_provider=NoOpMeterProvider())
+    with spanback.context(prompt_name="greeting"):
+        found = bench.connect().chat.completions.create(model=MODEL, messages=MESSAGES)
+    reference = spanback.reference(found)
+    assert (reference.sampled, reference.prompt_name) == (False, "greeting")
+    assert bench.memory.spans == []
+
+
+def test_nothing_is_watched_after_uninstrument(instrument: Any) -> None:
+    """A provider that is set later gets no processor of ours."""
+    instrument()
+    spanback.uninstrument()
+    provider = TracerProvider(shutdown_on_exit=False)
+    NOTICING.watch(provider)
+    assert provider._active_span_processor._span_processors == ()

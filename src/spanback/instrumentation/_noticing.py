@@ -109,7 +109,7 @@ class Noticing:
         scope = span.instrumentation_scope
         if not self._is_live or scope is None or scope.name == SCOPE_NAME:
             return
-        attributes: Mapping[str, Any] = span.attributes or {}
+        attributes: Mapping[str, Any] = (span.attributes or {}).copy()  # the SDK's own answers slowly
         response_id = text(attributes.get(sc.GEN_AI_RESPONSE_ID)) or _id_in_output(attributes)
         if response_id is not None and RESPONSES.handle(response_id) is None:
             RESPONSES.add(response_id, _handle(span, attributes), text(attributes.get(sc.GEN_AI_RESPONSE_MODEL)))
@@ -144,6 +144,14 @@ class Noticing:
         return result
 
 
+_DIMENSIONS: Final = (
+    sc.GEN_AI_REQUEST_MODEL,
+    sc.GEN_AI_PROMPT_NAME,
+    sc.GEN_AI_PROMPT_VERSION,
+    sc.GEN_AI_CONVERSATION_ID,
+    sc.FEATURE_FLAG_KEY,
+    sc.FEATURE_FLAG_RESULT_VARIANT,
+)
 NOTICING: Final = Noticing()
 """The one of this process."""
 
@@ -159,18 +167,20 @@ def _id_in_output(attributes: Mapping[str, Any]) -> str | None:
 
 def _handle(span: Any, attributes: Mapping[str, Any]) -> Handle:
     context = span.get_span_context()
+    said = [None if one is None else text(one) for one in map(attributes.get, _DIMENSIONS)]
+    model, prompt, version, conversation, experiment, variant = said
     return (
         context.trace_id,
         context.span_id,
         int(context.trace_flags),
         span.start_time,
         text(attributes.get(sc.GEN_AI_PROVIDER_NAME)) or text(attributes.get("gen_ai.system")) or "unknown",
-        text(attributes.get(sc.GEN_AI_REQUEST_MODEL)),
-        text(attributes.get(sc.GEN_AI_PROMPT_NAME)),
-        text(attributes.get(sc.GEN_AI_PROMPT_VERSION)),
-        text(attributes.get(sc.GEN_AI_CONVERSATION_ID)),
+        model,
+        prompt,
+        version,
+        conversation,
         tuple(attributes.get(sc.TAGS) or ()),
-        text(attributes.get(sc.FEATURE_FLAG_KEY)),
-        text(attributes.get(sc.FEATURE_FLAG_RESULT_VARIANT)),
+        experiment,
+        variant,
         OPEN_SPANS.root_of(span),
     )
