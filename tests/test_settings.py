@@ -160,3 +160,12 @@ def test_the_key_of_user_hashes_is_never_shown() -> None:
 
     assert "secret" not in shown
     assert "file='telemetry/'" in shown
+
+
+def test_the_variables_that_are_read_are_learnt_from_an_empty_environment() -> None:
+    """It sets nothing, and knows each name that it was asked for."""
+    asked = _settings._Asked()
+    assert _settings.from_environment(asked) == _settings.from_environment({}) == Settings()
+    assert not asked
+    assert list(asked) == []
+    assert asked.names == _settings.variables_read() > {"SPANBACK_INDEX", "SPANBACK_CHILD_WINDOW_S"}

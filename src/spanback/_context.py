@@ -28,6 +28,8 @@ VERSION_RULE: Final = "must be given together with prompt_name"
 VARIANT_RULE: Final = "must be given together with experiment"
 NOTHING_RULE: Final = "must be given, or one of the other arguments"
 
+_NOTHING: Final = Context()
+
 
 class Block:
     """What `context()` returns: a context manager, sync and async, and a decorator.
@@ -145,7 +147,7 @@ class _Step:
         self._entry: Entry | None = None
         self._owner = owner
         self._said = said
-        self._before: Context | None = None
+        self._before = _NOTHING
 
     def __enter__(self) -> None:
         before = self._before = otel_context.get_current()
@@ -154,9 +156,8 @@ class _Step:
         otel_context.attach(with_entry(before, self._entry))
 
     def __exit__(self, *_: object) -> None:
-        before, self._before = self._before, None
-        if before is not None:
-            otel_context.attach(before)
+        before, self._before = self._before, _NOTHING  # a generator that waits keeps no context alive
+        otel_context.attach(before)
 
 
 def context(

@@ -14,16 +14,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import spanback
 from spanback import InvalidSetting, SpanRef
-from spanback._index import SharedIndex, _shared, opened
+from spanback._index import SharedIndex, _shared, _sqlite, opened
 from spanback._index._opening import EXTRA_RULE, INDEX_RULE
-from spanback._index._value import packed, unpacked
 from spanback._sharing import SHARING
 from spanback._spanref import RESPONSES
 from spanback.demo._loopback import LoopbackServer
@@ -256,6 +254,71 @@ def test_calls_never_wait_for_it(
     assert 100 <= len(own.noted) < 1_000
 
 
+def test_what_a_forked_process_begins_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Queues, threads and connections of its own; those of its parent are left as they are."""
+    monkeypatch.setattr(_shared, "_all", WeakSet())
+    monkeypatch.setattr(_sqlite, "_inherited", inherited := [])
+    own = Own()
+    own.gate.clear()
+    slow, file = SharedIndex(own), opened(f"sqlite:///{tmp_path / 'index.db'}", 60)
+    for index in (slow, file):
+        index.offer("parent", HANDLE, None)
+    assert not slow.flush(0.05)
+    assert file.flush(5)
+    assert file.find("parent") is not None
+    parents = [(index._queue, index._thread) for index in (slow, file)]
+    connections = [file.index._writer, file.index._reader]
+    _shared._forget_all()
+    assert slow.flush(0), "what waits is not the child's"
+    assert inherited == connections
+    assert [one.execute("SELECT 1").fetchone() for one in connections] == [(1,), (1,)], "they are not closed"
+    for index in (slow, file):
+        index.offer("child", HANDLE, None)
+    own.gate.set()
+    assert slow.close(5)
+    assert file.close(5)
+    assert own.noted["child"].trace_id == HANDLE[0]
+    assert [file.find(one) is not None for one in ("parent", "child")] == [True, True]
+    assert not {file.index._writer, file.index._reader} & set(connections)
+    for queue, thread in parents:
+        queue.put(None)
+        assert thread is not None
+        thread.join(5)
+    assert set(own.noted) == {"parent", "child"}, "the parent's thread has gone on"
+    for connection in (*connections, file.index._writer, file.index._reader):
+        connection.close()
+
+
+def test_there_is_one_thread() -> None:
+    """Of two calls that find none, the second one leaves that of the first."""
+    index = SharedIndex(Own())
+    index._start()
+    first = index._thread
+    index._start()
+    assert index._thread is first
+    assert index.close(5)
+
+
+def test_an_index_is_flushed_only_while_it_is_in_force(telemetry: InMemoryTelemetry) -> None:
+    """At the exit of a process that has taken its index back, nothing is waited for."""
+    own = Own()
+    start(telemetry, index=own)
+    RESPONSES.add("resp_1", HANDLE, None)
+    SHARING.flush()
+    assert list(own.noted) == ["resp_1"]
+    index = SHARING.index
+    assert index is not None
+    spanback.uninstrument()
+    own.gate.clear()
+    index.offer("resp_2", HANDLE, None)
+    before_s = time.monotonic()
+    SHARING.flush()
+    assert time.monotonic() - before_s < 1
+    assert list(own.noted) == ["resp_1"]
+    own.gate.set()
+    assert index.close(5)
+
+
 @pytest.mark.parametrize(
     ("bad", "rule"),
     [
@@ -298,42 +361,3 @@ def test_a_wrong_variable_stops_nothing(
     assert [one.getMessage() for one in caplog.records] == [
         f"SPANBACK_INDEX is not used: index='mysql://...' {INDEX_RULE}"
     ]
-
-
-TEXTS = st.none() | st.text(max_size=5)
-REFS = st.builds(
-    SpanRef,
-    st.integers(1, (1 << 128) - 1),
-    st.integers(1, (1 << 64) - 1),
-    st.booleans(),
-    st.none() | st.integers(1, (1 << 63) - 1),
-    *[TEXTS] * 7,
-    st.lists(st.text(max_size=3), max_size=2).map(tuple),
-    TEXTS,
-    TEXTS,
-    st.none() | st.integers(1, (1 << 64) - 1),
-)
-
-
-@given(REFS)
-def test_a_value_is_read_back_as_it_was(ref: SpanRef) -> None:
-    """Whatever a reference holds."""
-    assert unpacked(packed(ref)) == ref
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "{}", "null", "[]", "[1]", "[2,10,11]", "[1,10]", "[1,0,11]", '[1,"a",11]', "[1,true,11]", "[1,10,11,1]",
-     '[1,10,11,true,"x"]', "[1,10,11,true,null,7]", "[1" + ",1" * 20 + "]", "[1,10,11,true,null,null,null,null,null,null,null,null,[7]]",
-     "[1,10,11,true,null,null,null,null,null,null,null,null,7]", " " * 20_000],
-)  # fmt: skip
-def test_a_value_that_is_none_is_not_believed(text: str) -> None:
-    """Whoever may write to the store may write anything; a later version's values are not guessed at."""
-    assert unpacked(text) is None
-
-
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists).map(json.dumps))
-def test_no_value_raises(text: str) -> None:
-    """It is a reference or nothing."""
-    found = unpacked(text)
-    assert found is None or isinstance(found, SpanRef)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from spanback._index._redis import RedisIndex
-from spanback._index._shared import Index, SharedIndex
+from spanback._index._shared import SharedIndex
 from spanback._index._sqlite import SqliteIndex
 from spanback.errors import InvalidSetting
 
@@ -35,7 +35,7 @@ def opened(given: Any, ttl_s: float) -> SharedIndex:
     raise InvalidSetting("index", type(given), INDEX_RULE)
 
 
-def _of_url(url: str, ttl_s: float) -> Index:
+def _of_url(url: str, ttl_s: float) -> SqliteIndex | RedisIndex:
     scheme, colon, _ = url.partition("://")
     if url.startswith(_SQLITE) and url != _SQLITE and "\0" not in url:
         return SqliteIndex(url.removeprefix(_SQLITE), ttl_s)

@@ -39,10 +39,6 @@ class RedisIndex:
             retry=Retry(NoBackoff(), 0),
         )
 
-    def put(self, response_id: str, ref: SpanRef) -> None:
-        """Notes one response."""
-        self.put_all({response_id: ref})
-
     def put_all(self, refs: Mapping[str, SpanRef]) -> None:
         """Notes many responses in one round trip."""
         with self._client.pipeline(transaction=False) as pipeline:

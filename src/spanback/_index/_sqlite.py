@@ -40,10 +40,6 @@ class SqliteIndex:
         self._pruned_s = float("-inf")
         self._begin()
 
-    def put(self, response_id: str, ref: SpanRef) -> None:
-        """Notes one response."""
-        self.put_all({response_id: ref})
-
     def put_all(self, refs: Mapping[str, SpanRef]) -> None:
         """Notes many responses at once, and forgets the old ones now and then."""
         expires_s = int(time.time() + self._ttl_s)
