@@ -44,7 +44,11 @@ def test_two_builds_at_once_build_once(monkeypatch: pytest.MonkeyPatch, empty_ca
 @pytest.mark.parametrize(("required", "outcome"), [("", "1 skipped"), ("1", "1 error")])
 def test_missing_servers_skip_or_fail(empty_cache: Path, required: str, outcome: str) -> None:
     """Tests of a server that cannot be built are skipped, or fail where it is required."""
-    env = {**os.environ, "PATH": str(empty_cache), "SPANBACK_REQUIRE_BACKENDS": required}
+    # The inner pytest neither takes part in the coverage of the outer one nor runs with its options.
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("COV_CORE_", "COVERAGE_", "PYTEST_"))
+    }
+    env = {**inherited, "PATH": str(empty_cache), "SPANBACK_REQUIRE_BACKENDS": required}
     test = "tests/backends/test_servers.py::test_tempo_metrics"
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", test]
 

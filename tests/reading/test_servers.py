@@ -5,13 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import pickle
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -20,7 +22,7 @@ from spanback import reading
 from spanback.cli import main
 from spanback.errors import SourceError
 from spanback.reading import Call, Feedback
-from spanback.reading._clickhouse import ClickHouse
+from spanback.reading._clickhouse import ClickHouse, in_process
 from tests.reading.writing import call_span, carrier_span, log_event
 
 WIRE = Path(__file__).parent / "wire" / "collector.jsonl"
@@ -161,6 +163,19 @@ def test_a_damaged_trace_loses_nothing_else(server: Scripted) -> None:
         assert (rated.call, rated.feedback[0].feedback_id) == (None, "fb")
         (damaged,) = reader.damaged()
         assert str(damaged).startswith(f"http://{server.address}/api/v2/traces/{odd}: is no OTLP-JSON: TypeError")
+
+
+def test_a_rated_call_older_than_the_search_is_fetched_by_its_trace(server: Scripted) -> None:
+    """The trace that a signal names is asked for though no search finds it; what else is in it is passed over."""
+    other = {**call_span(CALL), "spanId": "3" * 16}
+    server.answers["/api/search"] = lambda _: {"traces": [{"traceID": "a" * 32}]}
+    server.answers[f"/api/v2/traces/{'a' * 32}"] = lambda _: {"trace": batch(carrier_span(SIGNAL))}
+    server.answers[f"/api/v2/traces/{TRACE_ID}"] = lambda _: {"trace": batch(other, call_span(CALL))}
+    with reading.open(f"tempo+http://{server.address}", since_ns=RECENT_NS) as reader:
+        (rated,) = reader.rated()
+        assert rated.call == CALL
+        assert [one.feedback_id for one in rated.feedback] == ["fb"]
+    assert [path for path, _, _ in server.asked if TRACE_ID in path] == [f"/api/v2/traces/{TRACE_ID}"]
 
 
 def test_a_signal_is_found_by_its_id_and_nothing_else_is_read(server: Scripted) -> None:
@@ -353,7 +368,43 @@ try:
 except OSError as error:
     print(error)
 """
-    assert run_without("chdb.session", code).splitlines() == ["chdb: is not installed: pip install chdb"]
+    assert run_without("chdb", code).splitlines() == ["chdb: is not installed: pip install chdb"]
+
+
+class _ChdbError(Exception):
+    """As the wrapper's module has it: not what its engine raises."""
+
+
+@pytest.mark.parametrize("error", [_ChdbError, RuntimeError])
+@pytest.mark.parametrize("while_reading", [False, True])
+def test_whatever_chdb_raises_is_told(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception], *, while_reading: bool
+) -> None:
+    """In the engine's words, by the exception of its own or of its wrapper, at once or after a row."""
+
+    class Rows:
+        def bytes(self) -> bytes:
+            return b'{"n": 1}\n{"n": 2}\n'
+
+    class Session:
+        def send_query(self, query: str, form: str) -> Iterator[Rows]:
+            assert (query, form) == ("SELECT n", "JSONEachRow")
+            if not while_reading:
+                raise error("Code: 47")
+            return self.pieces()
+
+        def pieces(self) -> Iterator[Rows]:
+            yield Rows()
+            raise error("Code: 47")
+
+    monkeypatch.setitem(sys.modules, "chdb", cast("ModuleType", SimpleNamespace(ChdbError=_ChdbError)))
+    seen: list[Any] = []
+    with (
+        ClickHouse(in_process(Session()), "chdb:data") as reader,
+        pytest.raises(SourceError, match=r"^chdb: Code: 47$"),
+    ):
+        seen.extend(row["n"] for row in reader.query("SELECT n"))
+    assert seen == ([1, 2] if while_reading else [])
 
 
 def test_read_gives_rated_calls_of_any_source(tmp_path: Path) -> None:

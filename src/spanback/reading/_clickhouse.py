@@ -234,9 +234,11 @@ def in_process(session: Any) -> Run:
     @contextmanager
     def run(sql: str) -> Generator[Any]:
         query, _, form = sql.rpartition("\nFORMAT ")
+        # Two packages bring the module `chdb`, and whichever was installed last says what its `ChdbError` is. The one
+        # that the engine raises is a RuntimeError.
         try:
             yield _Lines(session.send_query(query, form))
-        except ChdbError as error:
+        except (ChdbError, RuntimeError) as error:
             raise SourceError("chdb", str(error)) from None
 
     return run
