@@ -38,6 +38,20 @@ def fork(name: str) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
+def preload(name: str) -> None:
+    """A child is forked before there is anything to send, as by a server that loads the app first."""
+    from spanback._telemetry import TELEMETRY
+
+    TELEMETRY.tracer()  # opens the spool
+    child = os.fork()
+    assert not [one.name for one in threading.enumerate() if one.name.startswith("spanback-spool")]
+    if child == 0:
+        give(f"{name}-child")
+        sys.exit(0)
+    give(f"{name}-parent")
+    assert os.waitpid(child, 0)[1] == 0
+
+
 def pool(name: str) -> None:
     """Workers of multiprocessing, which leave without what is done at exit."""
     import multiprocessing
@@ -74,7 +88,7 @@ def main(what: str, name: str) -> None:
 
         TELEMETRY.tracer()
     else:
-        {"give": give, "fork": fork, "pool": pool, "gevent": greenlets}[what](name)
+        {"give": give, "fork": fork, "preload": preload, "pool": pool, "gevent": greenlets}[what](name)
 
 
 if __name__ == "__main__":

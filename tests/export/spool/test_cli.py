@@ -11,6 +11,7 @@ import pytest
 from spanback import _settings
 from spanback._telemetry import Unsent
 from spanback.cli import main
+from spanback.export._spool._letters import Letters
 from spanback.export._spool._store import Outbox, Store
 from spanback.export._spool._wire import encoded
 from tests.export.telemetry import log, span
@@ -140,6 +141,15 @@ def test_a_spool_without_a_log_beside_it(path: str, store: Store, capsys: pytest
     store.put([])
     store.close()
     assert run(capsys, path).splitlines()[1:] == ["traces: 0 waiting", "logs: 0 waiting", "dead letters: 0"]
+
+
+def test_a_log_that_has_gone_meanwhile_counts_for_nothing(filled: str) -> None:
+    """What cannot be looked at has no size, and the rest of the list is there."""
+    letters = Letters(filled)
+    with_log = letters.overview()
+    Path(f"{filled}-wal").unlink()
+    assert letters.overview() == {**with_log, "bytes": Path(filled).stat().st_size}
+    letters.close()
 
 
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:

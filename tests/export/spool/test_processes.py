@@ -91,14 +91,14 @@ def test_processes_share_a_spool(backend: Backend, path: str) -> None:
     assert sorted(backend.accepted["traces"]) == sorted(backend.accepted["logs"]) == sorted(ids)
 
 
-@pytest.mark.parametrize("what", ["fork", "pool"])
+@pytest.mark.parametrize("what", ["fork", "preload", "pool"])
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_fork_in_the_midst_loses_nothing(what: str, backend: Backend, path: str) -> None:
-    """Parent and child go on with a connection and senders of their own."""
+def test_a_fork_loses_nothing(what: str, backend: Backend, path: str) -> None:
+    """Parent and child have a connection and senders of their own, forked in the midst or before there are any."""
     answers = iter([Reply(503)] * 2)
     backend.answer = lambda _kind, _ids: next(answers, None)
     ids = run(what, backend.url, path)
-    assert len(ids) == {"fork": 49, "pool": 15}[what]
+    assert len(ids) == {"fork": 49, "preload": 6, "pool": 15}[what]
     send_what_is_left(backend.url, path)
     assert set(backend.accepted["traces"]) == set(backend.accepted["logs"]) == set(ids)
     assert left(path) == 0

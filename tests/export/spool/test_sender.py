@@ -24,7 +24,7 @@ from spanback.export._spool import _post, _sender
 from spanback.export._spool._database import Database
 from spanback.export._spool._post import Answer, post_to
 from spanback.export._spool._sender import Sender
-from spanback.export._spool._store import Outbox, Record, Store
+from spanback.export._spool._store import Kind, Outbox, Record, Store
 from spanback.export._spool._wire import encoded
 from tests.backends.servers import eventually
 from tests.export.backends import black_hole, free_port
@@ -356,6 +356,33 @@ def test_only_the_process_with_the_lease_sends(
     other.settle("traces", 0, 0, None)
     assert drained(sender)
     assert backend.accepted["traces"] == ["1"]
+    other.close()
+
+
+def test_of_two_processes_that_want_the_lease_one_sends(backend: Backend, make: Make, store: Store, path: str) -> None:
+    """A sender that finds the lane free and is beaten to it waits until the other one is done."""
+    other = Outbox(Database(path, 0, "NORMAL"), "other")
+    claims: list[bool] = []
+
+    class Beaten(Outbox):
+        def claim(self, kind: Kind, now_ns: int) -> bool:
+            if not claims:
+                assert other.claim(kind, now_ns)
+            claims.append(super().claim(kind, now_ns))
+            return claims[-1]
+
+    beaten = Beaten(Database(path, 0, "NORMAL"), "beaten")
+    store.put(spans("1"))
+    sender = make(backend, outbox=beaten)
+    assert not sender.drain(time.monotonic() + 0.3)
+    assert claims == [False]
+    assert backend.asked == []
+    other.settle("traces", 0, 0, None)
+    assert drained(sender)
+    assert claims == [False, True]
+    assert backend.accepted["traces"] == ["1"]
+    sender.stop(5.0)
+    beaten.close()
     other.close()
 
 

@@ -223,7 +223,7 @@ class _Spools:
         self._is_hooked = True
         LEAVING.drain_spools = self.drain
         atexit.register(self.close, settings.flush_timeout_s)
-        if hasattr(os, "register_at_fork"):
+        if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows does not fork
             os.register_at_fork(
                 before=self._before_fork,
                 after_in_parent=partial(self._after_fork, in_child=False),
