@@ -82,6 +82,8 @@ class Writers:
         self._env = env
         self._quota = -(-signals // count)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._begun_with: dict[str, int] = {}
+        self._killed_idle: set[str] = set()
         self.kills = self.refused = 0
         for number in range(count):
             self._start(f"w{number}")
@@ -95,10 +97,17 @@ class Writers:
         return [one for name in self._running for one in self._noted(name)]
 
     def kill_one(self) -> None:
-        """Kills one that runs, at whatever it does, and starts its successor."""
+        """Kills one that runs, at whatever it does, and starts its successor.
+
+        No successor is killed before it has recorded anything if that is how the one before it ended: on a machine
+        that starts processes slower than this kills them, nothing would ever be recorded.
+        """
         running = [name for name, process in self._running.items() if process.poll() is None]
-        if running:
-            name = random.choice(running)
+        idle = {name for name in running if len(self._noted(name)) == self._begun_with[name]}
+        mortal = [name for name in running if name not in idle & self._killed_idle]
+        if mortal:
+            name = random.choice(mortal)
+            self._killed_idle = self._killed_idle - {name} | ({name} & idle)
             self._running[name].send_signal(signal.SIGKILL)
             self._running[name].wait()
             self.kills += 1
@@ -113,6 +122,7 @@ class Writers:
 
     def _start(self, name: str) -> None:
         noted = self._noted(name)
+        self._begun_with[name] = len(noted)
         first = int(noted[-1].rpartition("-")[2]) + 1 if noted else 0
         command = [sys.executable, "-m", "tests.export.faults", "--write", name, str(first), str(self._quota)]
         with (self._folder / f"{name}.log").open("ab") as log:
