@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import spanback
 from spanback import _settings, semconv
 from spanback.demo._loopback import LoopbackServer
 
@@ -135,3 +137,10 @@ def test_snippet_of_ten_lines_is_short():
     """The first snippet has at most ten lines of code."""
     lines = [line for line in blocks("python")[0].splitlines() if line.strip()]
     assert len(lines) <= 10
+
+
+def test_every_argument_of_instrument_is_named():
+    """The section on configuration names what `instrument()` takes, in its order."""
+    section = README.partition("## Configuration")[2].partition("The standard")[0]
+    named = re.findall(r"`(\w+)`", section)
+    assert named == list(inspect.signature(spanback.instrument).parameters)
