@@ -85,14 +85,12 @@ class OpenSpans:
         if not hasattr(span, "parent"):
             return None
         parent = span.parent
-        for _ in range(self._limit):
-            if parent is None or parent.is_remote:
-                return span.get_span_context().span_id
+        while parent is not None and not parent.is_remote:
             span = self._spans.get(parent.span_id)
             if span is None:
-                break
+                return None
             parent = span.parent
-        return None
+        return span.get_span_context().span_id
 
 
 OPEN_SPANS: Final = OpenSpans()

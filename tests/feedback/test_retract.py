@@ -170,6 +170,15 @@ def test_clearing_a_vote_on_a_part_withdraws_it(telemetry: InMemoryTelemetry, pa
             assert withdrawn[name] == kept[name]
 
 
+def test_a_target_that_is_known_by_now_is_linked(telemetry: InMemoryTelemetry) -> None:
+    """A signal whose target was not known is withdrawn where the call says it was."""
+    given = record_feedback("chatcmpl-never-seen", signals.THUMBS_UP)
+    taken = retract_feedback(given.feedback_id, fake_ref())
+    assert (given.status, taken.status) == ("unresolved", "recorded")
+    assert (taken.feedback_id, taken.target) == (given.feedback_id, fake_ref(start_time_ns=taken.target.start_time_ns))
+    assert telemetry.spans[-1].links[0].context.span_id == SPAN_ID
+
+
 def test_without_an_id_the_current_span_is_meant(telemetry: InMemoryTelemetry) -> None:
     """As record_feedback rates the current span where nothing is given."""
     with telemetry.tracer_provider.get_tracer("app").start_as_current_span("work"):

@@ -114,7 +114,7 @@ def _targets(
     target: object, aim: Mapping[str, object], recent: Recent | None, *, has_id: bool
 ) -> tuple[tuple[Target, Relation], ...]:
     """What the signal was about: as it was recorded, else as the call says, else nothing that is known."""
-    if recent is not None:
+    if recent is not None and (target is None or recent[0][0][0].ref is not None):
         return recent[0]
     is_aimed = any(value is not None for value in aim.values())
     return ((NOWHERE if target is None and has_id and not is_aimed else aimed(target, aim), "rates"),)

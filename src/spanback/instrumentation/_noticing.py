@@ -167,7 +167,8 @@ def _id_in_output(attributes: Mapping[str, Any]) -> str | None:
 
 def _handle(span: Any, attributes: Mapping[str, Any]) -> Handle:
     context = span.get_span_context()
-    said = [None if one is None else text(one) for one in map(attributes.get, _DIMENSIONS)]
+    found = map(attributes.get, _DIMENSIONS)
+    said = [one if one is None or (type(one) is str and one.isascii() and one) else text(one) for one in found]
     model, prompt, version, conversation, experiment, variant = said
     return (
         context.trace_id,
