@@ -1,4 +1,4 @@
-"""Attributes of a span set at once, behind the public names of the SDK.
+"""Attributes set and read at once, behind the public names of the SDK.
 
 The SDK looks at each attribute by itself, again, though spanback has only values of exact types and texts that can be
 sent; that is a tenth of what a span costs. Where a limit on the length of values is set, where there is little room
@@ -31,6 +31,18 @@ def set_attributes(span: Span, attributes: Mapping[str, Any]) -> None:
             values.update(attributes if list not in map(type, attributes.values()) else _with_tuples(attributes))
             return
     span.set_attributes(attributes)
+
+
+def plain(held: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Attributes as a dict where the SDK has them in one: its own class makes several calls of each that is read.
+
+    Args:
+        held: Attributes of a span that has ended, an event, a link or a log record.
+    """
+    bounded: Any = held
+    if _KNOWN and type(bounded) is _HELD:
+        return bounded._dict  # noqa: SLF001 - as above
+    return held or {}
 
 
 def _with_tuples(attributes: Mapping[str, Any]) -> dict[str, Any]:

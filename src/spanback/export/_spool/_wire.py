@@ -6,13 +6,14 @@ each with its tag and its length. So a record is encoded once, and a request is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
 
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
 from spanback._telemetry import Unsent
+from spanback.export._spool._bodies import NotWritten, Seen, log_body, span_body, varint
 from spanback.export._spool._store import Kind, Record
 
 # Fields of opentelemetry/proto/collector/{trace,logs}/v1 and opentelemetry/proto/{trace,logs}/v1, all of wire type 2.
@@ -25,12 +26,34 @@ _ENCODERS: Final[dict[Kind, tuple[Callable[[Any], Any], str, str, str]]] = {
 }
 
 
+class _Origin(NamedTuple):
+    """Resource and scope of the last record of a kind: the SDK's objects, and their bytes."""
+
+    resource: Any
+    scope: Any
+    resource_bytes: bytes
+    scope_bytes: bytes
+
+
+_NONE: Final = object()
+_LAST: Final[dict[Kind, _Origin]] = {}
+
+
 def encoded(signals: Iterable[Unsent]) -> list[Record]:
-    """The records of signals, spans before logs."""
-    signals = list(signals)
-    spans = [(signal.feedback_id, signal.span, signal.log is not None) for signal in signals if signal.span is not None]
-    logs = [(signal.feedback_id, signal.log, signal.span is not None) for signal in signals if signal.log is not None]
-    return [*_records("traces", spans), *_records("logs", logs)]
+    """The records of signals, spans before logs.
+
+    Raises:
+        ValueError: One of them holds what protobuf has no form for.
+    """
+    spans: list[Record] = []
+    logs: list[Record] = []
+    for signal in signals:
+        seen: Seen = {}
+        if signal.span is not None:
+            spans.append(_record("traces", signal, signal.span, seen))
+        if signal.log is not None:
+            logs.append(_record("logs", signal, signal.log, seen))
+    return spans + logs
 
 
 def request(records: Iterable[Record]) -> bytes:
@@ -40,8 +63,8 @@ def request(records: Iterable[Record]) -> bytes:
         groups.setdefault((record.resource, record.scope), []).append(record.body)
     parts: list[bytes] = []
     for (resource, scope), bodies in groups.items():
-        scoped = b"".join([scope, *(part for body in bodies for part in (_ITEMS, _length(len(body)), body))])
-        parts += _RESOURCES, _framed_length(resource, scoped), resource, _ITEMS, _length(len(scoped)), scoped
+        scoped = b"".join([scope, *(part for body in bodies for part in (_ITEMS, varint(len(body)), body))])
+        parts += _RESOURCES, _framedvarint(resource, scoped), resource, _ITEMS, varint(len(scoped)), scoped
     return b"".join(parts)
 
 
@@ -56,36 +79,43 @@ def json_line(record: Record) -> bytes:
     return tree_line(MessageToDict(message, use_integers_for_enums=True))
 
 
-def _framed_length(resource: bytes, scoped: bytes) -> bytes:
-    return _length(len(resource) + len(_ITEMS) + len(_length(len(scoped))) + len(scoped))
+def _framedvarint(resource: bytes, scoped: bytes) -> bytes:
+    return varint(len(resource) + len(_ITEMS) + len(varint(len(scoped))) + len(scoped))
 
 
-def _records(kind: Kind, items: Sequence[tuple[str, Any, bool]]) -> list[Record]:
-    """In one go where all have the same resource and scope, as those of one process do; else one by one."""
-    if not items:
-        return []
-    encode, *path = _ENCODERS[kind]
-    message = encode([item for _, item, _ in items])
-    groups = getattr(message, path[0])
-    if len(groups) > 1 or len(getattr(groups[0], path[1])) > 1:
-        return [record for item in items for record in _records(kind, [item])]
-    (scope,) = getattr(groups[0], path[1])
-    bodies = [body.SerializeToString() for body in getattr(scope, path[2])]
-    scope.ClearField(path[2])
+def _record(kind: Kind, signal: Unsent, item: Any, seen: Seen) -> Record:
+    """One form of a signal, by the exporters' encoder where it must be."""
+    origin = _LAST.get(kind)
+    body = None
+    if origin is not None and _is_of(item, origin):
+        try:
+            dropped = 0 if kind == "traces" else item.dropped_attributes
+            body = span_body(item, seen) if kind == "traces" else log_body(item.log_record, dropped, seen)
+        except (NotWritten, UnicodeEncodeError):
+            body = None
+    if origin is None or body is None:
+        origin, body = _encoded(kind, item)
+        _LAST[kind] = origin
+    has_twin = (signal.log if kind == "traces" else signal.span) is not None
+    return Record(kind, signal.feedback_id, has_twin, origin.resource_bytes, origin.scope_bytes, body)
+
+
+def _is_of(item: Any, origin: _Origin) -> bool:
+    # The SDK's log records keep their resource elsewhere before 1.39; then the other encoder is asked each time.
+    return getattr(item, "resource", None) is origin.resource and item.instrumentation_scope is origin.scope
+
+
+def _encoded(kind: Kind, item: Any) -> tuple[_Origin, bytes]:
+    """Origin and body of one record, as the exporters encode them."""
+    encode, groups, scopes, bodies = _ENCODERS[kind]
+    (group,) = getattr(encode([item]), groups)
+    (scope,) = getattr(group, scopes)
+    (body,) = getattr(scope, bodies)
+    body_bytes = body.SerializeToString()
+    scope.ClearField(bodies)
     scope_bytes = scope.SerializeToString()
-    groups[0].ClearField(path[1])
-    resource_bytes = groups[0].SerializeToString()
-    return [
-        Record(kind, feedback_id, has_twin, resource_bytes, scope_bytes, body)
-        for (feedback_id, _, has_twin), body in zip(items, bodies, strict=True)
-    ]
-
-
-def _length(count: int) -> bytes:
-    """A number as protobuf writes lengths: seven bits a byte, the lowest first."""
-    out = bytearray()
-    while count > 127:
-        out.append(count & 127 | 128)
-        count >>= 7
-    out.append(count)
-    return bytes(out)
+    group.ClearField(scopes)
+    origin = _Origin(
+        getattr(item, "resource", _NONE), item.instrumentation_scope, group.SerializeToString(), scope_bytes
+    )
+    return origin, body_bytes
