@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from spanback import signals
+from spanback import _series, signals
 from spanback._spanref import SpanRef
-from spanback.feedback import _metrics, record_feedback
+from spanback.feedback import record_feedback
 from spanback.testing import InMemoryTelemetry, fake_ref
 
 FEW = 3
@@ -18,7 +18,7 @@ FEW = 3
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """A limit that is reached soon."""
-    monkeypatch.setattr(_metrics, "SERIES_LIMIT", FEW)
+    monkeypatch.setattr(_series, "SERIES_LIMIT", FEW)
 
 
 def of_version(version: str) -> SpanRef:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 from opentelemetry._logs import SeverityNumber
 from opentelemetry.metrics import NoOpMeterProvider
 
+from spanback import _series
 from tests.conftest import Memory
 from tests.instrumentation import driving
+from tests.instrumentation.conftest import Complaints
 from tests.instrumentation.driving import BODIES, MODEL
 
 DURATION_S = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]
@@ -123,6 +126,54 @@ async def test_streams(chunks: bool, is_async: bool, bench: Any, dimensions: Any
     if chunks:
         between = point(bench.memory, f"{INFERENCE}time_per_output_chunk")
         assert (between.count, dict(between.attributes)) == (16, dimensions)
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A limit of series that is reached soon."""
+    monkeypatch.setattr(_series, "SERIES_LIMIT", 3)
+    return 3
+
+
+def test_the_number_of_series_is_capped(
+    instrument: Any, client: Any, memory: Memory, few: int, complaints: Complaints
+) -> None:
+    """Beyond the limit calls are told apart by operation, provider and failure alone; that is logged once."""
+    instrument()
+    for number in (*range(10), 0):
+        client.chat.completions.create(model=f"model-{number}", **BODIES["chat"])
+    client.embeddings.create(model="model-new", **BODIES["embeddings"])
+    with pytest.raises(openai.RateLimitError):
+        client.chat.completions.create(model="error-429", **BODIES["chat"])
+
+    points = {name: metric.data.data_points for name, metric in memory.metrics().items()}
+    beyond = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "otel.metric.overflow": True}
+    durations = [
+        (point.attributes.get("gen_ai.request.model"), point.count) for point in points[f"{INFERENCE}duration"]
+    ]
+    assert durations == [("model-0", 2), ("model-1", 1), ("model-2", 1), (None, 7), (None, 1)]
+    overflow = [dict(point.attributes) for point in points[f"{INFERENCE}duration"][few:]]
+    assert overflow == [beyond, {**beyond, "error.type": "_OTHER"}]
+    counted = points[f"{USAGE}input_tokens"]
+    assert [point.value for point in counted] == [20, 10, 10, 70]
+    assert dict(counted[few].attributes) == {**beyond, "gen_ai.token.modality": "unknown"}
+    (embedding,) = points["gen_ai.client.operation.duration"]
+    assert dict(embedding.attributes) == {**beyond, "gen_ai.operation.name": "embeddings"}
+    (told,) = complaints.take()
+    assert told.startswith("Calls came in more than 3 combinations of model, server address and error.")
+    assert all(len(found) <= few + 2 for found in points.values())
+
+
+def test_threads_do_not_exceed_the_cap(
+    instrument: Any, client: Any, memory: Memory, few: int, complaints: Complaints
+) -> None:
+    """Calls of many threads at once are all counted, in no more series than the limit and those beyond it."""
+    instrument()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: client.chat.completions.create(model=f"model-{n % 20}", **BODIES["chat"]), range(80)))
+    points = memory.metrics()[f"{INFERENCE}duration"].data.data_points
+    assert (len(points), sum(point.count for point in points)) == (few + 1, 80)
+    assert len(complaints.take()) == 1
 
 
 def test_no_metrics_without_a_meter(instrument: Any, client: Any, memory: Memory) -> None:

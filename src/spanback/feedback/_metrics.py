@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping
 from typing import Final
 
@@ -11,11 +10,8 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import Meter
 
 from spanback import semconv
+from spanback._series import BoundedSeries, Values
 from spanback.feedback._model import Feedback
-
-SERIES_LIMIT: Final = 1_000
-"""How many combinations of attributes one meter gets; each makes a series of every metric here, for the process's life.
-Older releases of the SDK, such as 1.39, have no limit of their own."""
 
 _BOUNDARIES: Final = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 _DIMENSIONS: Final = (
@@ -24,9 +20,18 @@ _DIMENSIONS: Final = (
     semconv.GEN_AI_PROMPT_NAME,
     semconv.GEN_AI_PROMPT_VERSION,
 )
-_logger: Final = logging.getLogger("spanback.feedback")
+_TOO_MANY: Final = (
+    "Feedback came in more than %d combinations of signal name, model and prompt version. In metrics, further ones are "
+    "told apart by source and type alone (otel.metric.overflow); spans and log events are not affected. Is one of "
+    "these names made anew for each call? Said once."
+)
 
-Attributes = dict[str, str | bool]
+Attributes = dict[str, str | int | bool]
+
+
+def _attributes(values: Values) -> Attributes:
+    names = (semconv.FEEDBACK_NAME, semconv.FEEDBACK_SOURCE, semconv.FEEDBACK_TYPE, *_DIMENSIONS)
+    return {name: value for name, value in zip(names, values, strict=True) if value is not None}
 
 
 class _Instruments:
@@ -41,41 +46,16 @@ class _Instruments:
             "Scores of feedback, mapped from -1..1 to 0..1 since histograms take no negative amounts.",
             explicit_bucket_boundaries_advisory=_BOUNDARIES,
         )
-        self._known: dict[tuple[str | None, ...], Attributes] = {}
-        self._lock = threading.Lock()
-        self._is_full = False
+        self._series = BoundedSeries(_attributes, logging.getLogger("spanback.feedback"), _TOO_MANY)
 
     def attributes(self, feedback: Feedback, dimensions: Mapping[str, str]) -> Attributes:
         """The attributes of a signal; of one too many only what has few values, and that there were too many."""
         values = (feedback.name, feedback.source, feedback.type, *map(dimensions.get, _DIMENSIONS))
-        known = self._known.get(values)
-        if known is None:
-            with self._lock:
-                known = self._admitted(values)
-        if known is not None:
-            return known
-        return {
+        return self._series.get(values) or {
             semconv.FEEDBACK_SOURCE: feedback.source,
             semconv.FEEDBACK_TYPE: feedback.type,
             semconv.OTEL_METRIC_OVERFLOW: True,
         }
-
-    def _admitted(self, values: tuple[str | None, ...]) -> Attributes | None:
-        if len(self._known) < SERIES_LIMIT:
-            names = (semconv.FEEDBACK_NAME, semconv.FEEDBACK_SOURCE, semconv.FEEDBACK_TYPE, *_DIMENSIONS)
-            attributes: Attributes = {
-                name: value for name, value in zip(names, values, strict=True) if value is not None
-            }
-            return self._known.setdefault(values, attributes)
-        if not self._is_full:
-            self._is_full = True
-            _logger.warning(
-                "Feedback came in more than %d combinations of signal name, model and prompt version. In metrics, "
-                "further ones are told apart by source and type alone (otel.metric.overflow); spans and log events are "
-                "not affected. Is one of these names made anew for each call? Said once.",
-                SERIES_LIMIT,
-            )
-        return self._known.get(values)
 
 
 class _Last:

@@ -1,14 +1,16 @@
-"""The conventions' client metrics."""
+"""The conventions' client metrics, by not too many values of their attributes."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from opentelemetry.metrics import Meter
 
 from spanback import semconv as sc
+from spanback._series import BoundedSeries, Values
 from spanback.instrumentation._adapter import Attributes
 
 # The conventions' explicit bucket boundaries.
@@ -31,6 +33,41 @@ _USAGE = (
     (sc.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS, sc.METRIC_INFERENCE_USAGE_CACHE_WRITE_INPUT_TOKENS, False),
     (sc.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS, sc.METRIC_INFERENCE_USAGE_REASONING_OUTPUT_TOKENS, False),
 )
+_OTHER_ERROR: Final = "_OTHER"
+_TOO_MANY: Final = (
+    "Calls came in more than %d combinations of model, server address and error. In metrics, further ones are told "
+    "apart by operation, provider and failure alone (otel.metric.overflow); spans are not affected. Is a model named "
+    "anew for each call? Said once."
+)
+
+
+class _Dimensions(NamedTuple):
+    """The attributes of a call's measurements. Both are kept, by exemplars too: nobody may change them."""
+
+    of_call: Attributes
+    of_tokens: Attributes
+
+
+def _dimensions(values: Values) -> _Dimensions:
+    return _with_tokens({name: value for name, value in zip(_DIMENSIONS, values, strict=True) if value is not None})
+
+
+def _with_tokens(of_call: Attributes) -> _Dimensions:
+    # Which part of the tokens was text or an image is not told by most providers, and is not guessed.
+    of_tokens = {**of_call, sc.GEN_AI_TOKEN_MODALITY: "unknown"}
+    of_tokens.pop(sc.ERROR_TYPE, None)
+    return _Dimensions(of_call, of_tokens)
+
+
+def _overflow(attributes: Attributes) -> _Dimensions:
+    """What has few values, and that there were too many: an error is told without its type."""
+    of_call: dict[str, Any] = {
+        name: attributes[name] for name in (sc.GEN_AI_OPERATION_NAME, sc.GEN_AI_PROVIDER_NAME) if name in attributes
+    }
+    if sc.ERROR_TYPE in attributes:
+        of_call[sc.ERROR_TYPE] = _OTHER_ERROR
+    of_call[sc.OTEL_METRIC_OVERFLOW] = True
+    return _with_tokens(of_call)
 
 
 class ClientMetrics:
@@ -57,6 +94,10 @@ class ClientMetrics:
             (attribute, meter.create_counter(name, "{token}", "Tokens used"), is_always)
             for attribute, name, is_always in _USAGE
         ]
+        self._series = BoundedSeries(_dimensions, logging.getLogger("spanback.instrumentation"), _TOO_MANY)
+
+    def _dimensions_of(self, attributes: Attributes) -> _Dimensions:
+        return self._series.get(tuple(map(attributes.get, _DIMENSIONS))) or _overflow(attributes)
 
     def record(self, attributes: Attributes, duration_s: float, is_inference: bool, context: Any) -> None:
         """Counts one call that has ended.
@@ -67,7 +108,7 @@ class ClientMetrics:
             is_inference: Whether the call generates content.
             context: The context that holds the call's span, for exemplars.
         """
-        dimensions = {name: attributes[name] for name in _DIMENSIONS if name in attributes}
+        dimensions, of_tokens = self._dimensions_of(attributes)
         if not is_inference:
             self._operation_s.record(duration_s, dimensions, context)
             return
@@ -81,14 +122,10 @@ class ClientMetrics:
         ):
             if attribute in attributes:
                 histogram.record(attributes[attribute], dimensions, context)
-        # A mapping of its own, since exemplars keep the one they were given. Which part of the tokens was text or an
-        # image is not told by most providers, and is not guessed.
-        dimensions = {**dimensions, sc.GEN_AI_TOKEN_MODALITY: "unknown"}
-        dimensions.pop(sc.ERROR_TYPE, None)
         for attribute, counter, is_always in self._usage:
             tokens = attributes.get(attribute, 0)
             if tokens or is_always:
-                counter.add(tokens, dimensions, context)
+                counter.add(tokens, of_tokens, context)
 
     def record_chunks(self, attributes: Attributes, times_s: Sequence[float], context: Any) -> None:
         """Records the time between each two chunks of a stream.
@@ -98,7 +135,7 @@ class ClientMetrics:
             times_s: When each chunk came, in seconds of one clock.
             context: The context that holds the call's span, for exemplars.
         """
-        dimensions = {name: attributes[name] for name in _DIMENSIONS if name in attributes}
+        dimensions = self._dimensions_of(attributes).of_call
         for before, after in pairwise(times_s):
             self._next_chunk_s.record(after - before, dimensions, context)
 
