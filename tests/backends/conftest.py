@@ -70,6 +70,12 @@ def collector_binary(pytestconfig: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
+def collector_deploy_binary(pytestconfig: pytest.Config) -> None:
+    """Makes sure that the newer collector is built, which has what larger installations need."""
+    _require("collector_deploy", pytestconfig)
+
+
+@pytest.fixture(scope="session")
 def all_servers(pytestconfig: pytest.Config) -> None:
     """Makes sure that every server is there, for tests that start them themselves."""
     for name in (*builds.RECIPES, Prometheus.name):

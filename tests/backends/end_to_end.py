@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import subprocess
 import sys
 import time
@@ -25,8 +24,8 @@ from tests.backends import otlp
 from tests.backends.loopback import get_json
 from tests.backends.prometheus import Prometheus
 from tests.backends.servers import COLLECTOR_CONFIG, Collector, Jaeger, Tempo, eventually
-from tests.deploy.clickhouse import FOLDER as CLICKHOUSE
 from tests.deploy.clickhouse import ClickHouse
+from tests.deploy.writer import ClickHouseWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -92,21 +91,26 @@ def give(collector: Collector, count: int) -> Given:
     )
 
 
-def both_backends(folder: Path) -> Path:
-    """collector-config.yaml with a second backend for traces, as one would add it: of each exporter one more."""
+def all_backends(folder: Path) -> Path:
+    """collector-config.yaml with further backends, as one would add them: of each exporter one more."""
     config = yaml.safe_load(COLLECTOR_CONFIG.read_text())
-    for name in ("feedback", "traces"):
-        more = {**config["exporters"][f"otlp/{name}"], "endpoint": "${env:SECOND_TRACES_ENDPOINT}"}
-        config["exporters"][f"otlp/{name}_second"] = more
-    for pipeline, name in (("traces/feedback", "feedback"), ("traces/sampled", "traces")):
-        config["service"]["pipelines"][pipeline]["exporters"].append(f"otlp/{name}_second")
-    path = folder / "both.yaml"
+    pipelines = config["service"]["pipelines"]
+    for backend in ("tempo", "clickhouse"):
+        for pipeline, name in (("traces/feedback", "feedback"), ("traces/sampled", "traces")):
+            more = {**config["exporters"][f"otlp/{name}"], "endpoint": f"${{env:{backend.upper()}_ENDPOINT}}"}
+            config["exporters"][f"otlp/{name}_{backend}"] = more
+            pipelines[pipeline]["exporters"].append(f"otlp/{name}_{backend}")
+    pipelines["logs"]["exporters"].append("otlp/feedback_clickhouse")
+    path = folder / "all.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
 
 
 class Backends:
-    """A collector that feeds Jaeger, Tempo, Prometheus and files, and these ClickHouse; a context manager."""
+    """A collector that feeds Jaeger, Tempo, Prometheus and files, and ClickHouse by a second one; a context manager.
+
+    The collector that can be built with all other components lacks the exporter to ClickHouse; the second one has it.
+    """
 
     def __init__(self, folder: Path, sampling: Mapping[str, str] = TAIL_SAMPLING) -> None:
         self._folder, self._sampling = folder, sampling
@@ -115,14 +119,15 @@ class Backends:
     def __enter__(self) -> Self:
         enter = self._stack.enter_context
         self.jaeger, self.tempo = enter(Jaeger()), enter(Tempo())
+        self.clickhouse = enter(ClickHouse())
+        self.clickhouse.make("otel", "tables.sql", "views.sql")
         endpoints = {
             "SPANBACK_TRACES_ENDPOINT": self.jaeger.otlp_grpc_endpoint,
-            "SECOND_TRACES_ENDPOINT": self.tempo.otlp_grpc_endpoint,
+            "TEMPO_ENDPOINT": self.tempo.otlp_grpc_endpoint,
+            "CLICKHOUSE_ENDPOINT": enter(ClickHouseWriter(self.clickhouse.query_url, "otel")).otlp_grpc_endpoint,
         }
-        self.collector = enter(Collector(both_backends(self._folder), {**endpoints, **self._sampling}))
+        self.collector = enter(Collector(all_backends(self._folder), {**endpoints, **self._sampling}))
         self.prometheus = enter(Prometheus([self.collector.metrics_endpoint, self.collector.sdk_metrics_endpoint]))
-        self.clickhouse = enter(ClickHouse())
-        self._loaded_lines = dict.fromkeys(("feedback", "traces", "logs"), 0)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -162,20 +167,8 @@ class Backends:
 
     def in_clickhouse(self) -> list[Signal]:
         """The signals in ClickHouse."""
-        self.load_clickhouse()
         query = "SELECT feedback_id, name, score, weight, trace_id, span_id FROM feedback FINAL"
         return [Signal(**row) for row in self.clickhouse.rows(query, database="otel")]
-
-    def load_clickhouse(self) -> None:
-        """Hands over to ClickHouse what is new in the files."""
-        load = runpy.run_path(str(CLICKHOUSE / "load.py"))
-        self.clickhouse.make("otel", "tables.sql", "views.sql")
-        for kind, known in self._loaded_lines.items():
-            lines = self.collector.file_lines(kind)
-            table, rows_of = ("otel_logs", "log_rows") if kind == "logs" else ("otel_traces", "trace_rows")
-            rows = [row for line in lines[known:] for row in load[rows_of](line)]
-            self.clickhouse.insert(table, rows, database="otel")
-            self._loaded_lines[kind] = len(lines)
 
     def in_prometheus(self) -> Sums | None:
         """What Prometheus has added up; None while it has not everything of a signal."""
@@ -189,6 +182,9 @@ class Backends:
 
     def calls(self) -> dict[str, set[str]]:
         """The ids of the calls' spans that each backend has kept."""
+        rows = self.clickhouse.rows(
+            "SELECT SpanId AS id FROM otel_traces WHERE SpanName LIKE 'chat %'", database="otel"
+        )
         chats = [span for span in self._jaeger_spans() if span["operationName"].startswith("chat ")]
         in_files = [span for line in self.collector.file_lines("traces") for span in otlp.spans(line)]
         query = f'{{ resource.service.name = "{SERVICE}" && span.gen_ai.operation.name = "chat" }}'
@@ -196,6 +192,7 @@ class Backends:
             "Jaeger": {span["spanID"] for span in chats},
             "Tempo": {match.span_id for match in self.tempo.search(query, limit=MANY)},
             "files": {span.span_id for span in in_files},
+            "ClickHouse": {row["id"] for row in rows},
         }
 
     def sinks(self) -> dict[str, Callable[[], list[Signal]]]:

@@ -60,7 +60,7 @@ def test_links_in_tempo_lead_to_the_call(backends: Backends, given: Given) -> No
         assert [(link.trace_id, link.span_id) for link in carrier.links] == [(signal.trace_id, signal.span_id)]
 
 
-@pytest.mark.parametrize("backend", ["Jaeger", "Tempo", "files"])
+@pytest.mark.parametrize("backend", ["Jaeger", "Tempo", "files", "ClickHouse"])
 def test_traces_with_quick_bad_feedback_are_kept(backends: Backends, given: Given, backend: str) -> None:
     """Of the sampled calls, all with quick bad feedback are kept, and few of the others, of which 1 % should be."""
     assert 0 < len(given.must_keep) < len(given.sampled) < COUNT / 5

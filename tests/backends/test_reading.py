@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import subprocess
 import sys
 import time
@@ -23,7 +22,8 @@ from spanback.reading._tempo import VALUE_LIMIT_BYTES
 from tests.backends import otlp
 from tests.backends.many_signals import LONG_BYTES, SIGNALS
 from tests.backends.servers import Collector, Jaeger, Tempo, eventually, get_json
-from tests.deploy.clickhouse import FOLDER, ClickHouse
+from tests.deploy.clickhouse import ClickHouse
+from tests.deploy.writer import ClickHouseWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,15 +120,25 @@ def test_tempo_gives_the_same_rows_but_for_long_texts(written: Written, in_files
 
 
 @pytest.fixture(scope="module")
-def clickhouse(written: Written) -> Iterator[str]:
-    """The address of a ClickHouse that holds what the collector wrote to its file, as its exporter would have it."""
-    load = runpy.run_path(str(FOLDER / "load.py"))
-    messages = list(load["lines"]([str(written.file)]))
+def clickhouse(collector_deploy_binary: None, written: Written) -> Iterator[str]:
+    """The address of a ClickHouse into which a collector's exporter has written what is in the file."""
+    pytest.importorskip("chdb")
     with ClickHouse() as server:
         server.make("otel", "tables.sql", "views.sql")
-        server.insert("otel_traces", (row for one in messages for row in load["trace_rows"](one)), database="otel")
-        server.insert("otel_logs", (row for one in messages for row in load["log_rows"](one)), database="otel")
+        with ClickHouseWriter(server.query_url, "otel") as writer:
+            lines = written.file.read_bytes().splitlines()
+            writer.send(lines)
+            messages = list(map(json.loads, lines))
+            sent = tuple(sum(len(of(one)) for one in messages) for of in (otlp.spans, otlp.log_records))
+            eventually(lambda: _counts(server) == sent)
         yield f"clickhouse+{server.query_url}/otel"
+
+
+def _counts(server: ClickHouse) -> tuple[int, int]:
+    """How many spans and how many log records there are."""
+    (spans,) = server.rows("SELECT count() AS n FROM otel_traces", database="otel")
+    (logs,) = server.rows("SELECT count() AS n FROM otel_logs", database="otel")
+    return spans["n"], logs["n"]
 
 
 def test_clickhouse_gives_the_same_rows_but_for_types_of_metadata(clickhouse: str, in_files: Rows) -> None:

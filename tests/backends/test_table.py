@@ -74,7 +74,6 @@ def there(all_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             spanback.record_feedback(fake_ref(trace_id=5), comment=COMMENT, placement="linked")
         wanted = {one.span_id for one in told} | {one.target_span_id for one in told}
         eventually(lambda: _all_there(backends, wanted), 30)
-        backends.load_clickhouse()
         yield There(backends, told)
 
 
@@ -87,7 +86,11 @@ def _all_there(backends: Backends, wanted: set[str]) -> bool:
     long = backends.jaeger.search("long") and backends.tempo.search('{ resource.service.name = "long" }')
     counted = backends.prometheus.value("sum(feedback_signals_total)") == 4
     logs = sum(len(otlp.log_records(line)) for line in lines) >= 3
-    return all((wanted <= in_files, wanted <= in_jaeger, wanted <= in_tempo, long, counted, logs))
+    rows = backends.clickhouse.rows("SELECT SpanId AS id FROM otel_traces", database="otel")
+    (kept,) = backends.clickhouse.rows("SELECT count() AS n FROM otel_logs", database="otel")
+    (signals,) = backends.clickhouse.rows("SELECT count() AS n FROM feedback FINAL", database="otel")
+    in_clickhouse = wanted <= {row["id"] for row in rows} and kept["n"] >= 3 and signals["n"] == 4
+    return all((wanted <= in_files, wanted <= in_jaeger, wanted <= in_tempo, in_clickhouse, long, counted, logs))
 
 
 def takes_logs(url: str) -> bool:

@@ -16,7 +16,13 @@ from typing import Any
 import pytest
 
 from tests.backends import otlp
-from tests.backends.conftest import _require, collector_binary, jaeger, tempo  # noqa: F401 - fixtures of tests here too
+from tests.backends.conftest import (  # noqa: F401 - fixtures of tests here too
+    _require,
+    collector_binary,
+    collector_deploy_binary,
+    jaeger,
+    tempo,
+)
 from tests.backends.prometheus import Prometheus
 from tests.backends.servers import Collector, Tempo, eventually
 from tests.deploy.clickhouse import FOLDER, ClickHouse
@@ -102,12 +108,6 @@ def scraped(
         eventually(lambda: prometheus.query("sum(feedback_signals_total)"))
         run_app(pipeline.collector, CALLS // 2, SPANBACK_SPOOL=str(tmp_path_factory.mktemp("spool") / "spool.db"))
         yield prometheus
-
-
-@pytest.fixture(scope="session")
-def collector_deploy_binary(pytestconfig: pytest.Config) -> None:
-    """Makes sure that the newer collector is built, which has what larger installations need."""
-    _require("collector_deploy", pytestconfig)
 
 
 @pytest.fixture(scope="session")

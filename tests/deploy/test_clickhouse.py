@@ -21,8 +21,11 @@ from typing import Any
 import pytest
 
 from spanback import semconv
+from tests.backends import otlp
+from tests.backends.servers import eventually
 from tests.deploy.clickhouse import FOLDER, ClickHouse
 from tests.deploy.conftest import Pipeline
+from tests.deploy.writer import ClickHouseWriter
 
 pytestmark = pytest.mark.backends
 
@@ -37,20 +40,37 @@ SHARDS = """SET additional_table_filters = {
 
 
 @pytest.fixture(scope="module")
-def filled(clickhouse: ClickHouse, loader: ModuleType, pipeline: Pipeline) -> ClickHouse:
-    """A database on one machine, `one`, and one on a cluster, `otel`, with all that the collector wrote, twice."""
+def exported(clickhouse: ClickHouse, collector_deploy_binary: None, pipeline: Pipeline) -> ClickHouse:
+    """A database, `one`, into which the collector's own exporter has written all that the pipeline brought."""
     clickhouse.make("one", "tables.sql", "views.sql")
-    clickhouse.make("otel_shard", "tables.sql")
-    clickhouse.make("otel", "distributed.sql", "views.sql")
-    clickhouse.run(SHARDS)
+    spans = sum(len(otlp.spans(message)) for message in pipeline.messages)
+    records = sum(len(otlp.log_records(message)) for message in pipeline.messages)
+    with ClickHouseWriter(clickhouse.query_url, "one") as writer:
+        writer.send(json.dumps(message).encode() for message in pipeline.messages)
+        eventually(lambda: (count(clickhouse, "otel_traces"), count(clickhouse, "otel_logs")) == (spans, records))
+    return clickhouse
+
+
+def count(clickhouse: ClickHouse, table: str) -> int:
+    """How many rows the exporter has written."""
+    (row,) = clickhouse.rows(f"SELECT count() AS n FROM {table}", database="one")
+    return row["n"]
+
+
+@pytest.fixture(scope="module")
+def filled(exported: ClickHouse, loader: ModuleType, pipeline: Pipeline) -> ClickHouse:
+    """One machine, `one`, filled by the exporter, and a cluster, `otel`, filled by `load.py`; carriers are there twice."""
+    exported.make("otel_shard", "tables.sql")
+    exported.make("otel", "distributed.sql", "views.sql")
+    exported.run(SHARDS)
     traces = [row for message in pipeline.messages for row in loader.trace_rows(message)]
     logs = [row for message in pipeline.messages for row in loader.log_rows(message)]
+    exported.insert("otel_traces", traces, database="otel")
+    exported.insert("otel_logs", logs, database="otel")
+    retried = [row for row in traces if row["SpanName"].startswith("feedback ")]
     for database in ("one", "otel"):
-        clickhouse.insert("otel_traces", traces, database=database)
-        clickhouse.insert("otel_logs", logs, database=database)
-        retried = [row for row in traces if row["SpanName"].startswith("feedback ")]
-        clickhouse.insert("otel_traces", retried, database=database)
-    return clickhouse
+        exported.insert("otel_traces", retried, database=database)
+    return exported
 
 
 @pytest.fixture(scope="module", params=["one", "otel"])
@@ -126,6 +146,26 @@ def test_one_row_a_signal(ask: Callable[[str], list[dict[str, Any]]], pipeline: 
         ]
         given = datetime.fromisoformat(signal["observed_at"] or f"{row['recorded_at'][:26]}+00:00")
         assert datetime.fromisoformat(f"{row['time'][:26]}+00:00") == given
+
+
+@pytest.mark.parametrize(
+    ("query", "key"),
+    [
+        ("SELECT * FROM otel_traces", "SpanId"),
+        ("SELECT * FROM otel_logs", "LogAttributes"),
+        ("SELECT TraceId, min(Start), max(End) FROM otel_traces_trace_id_ts GROUP BY TraceId", "TraceId"),
+        ("SELECT * FROM feedback FINAL", "feedback_id"),
+    ],
+)
+def test_the_loader_writes_the_exporters_rows(filled: ClickHouse, query: str, key: str) -> None:
+    """Every column of every row that `load.py` makes is what the exporter wrote of the same telemetry."""
+    # The same attributes are in one order here and in another there, so that ClickHouse cannot tell rows that are twice.
+    by_exporter, by_loader = (
+        {json.dumps(row[key], sort_keys=True): row for row in filled.rows(query, database=database)}
+        for database in ("one", "otel")
+    )
+    assert len(by_exporter) > 40
+    assert by_loader == by_exporter
 
 
 def test_logs_alone_are_enough(clickhouse: ClickHouse, loader: ModuleType, pipeline: Pipeline) -> None:
