@@ -223,6 +223,7 @@ EMBEDDINGS = {
     "gen_ai.operation.name": "embeddings",
     "gen_ai.provider.name": "mistral_ai",
     "gen_ai.request.model": "model-1",
+    "gen_ai.response.id": "embd-1",
     "gen_ai.response.model": "model-1",
     "gen_ai.usage.input_tokens": 5,
 }

@@ -53,7 +53,6 @@ _read_completion: Final = response_reader(
     Field("id", sc.GEN_AI_RESPONSE_ID, str),
     Field("model", sc.GEN_AI_RESPONSE_MODEL, str),
 )
-_read_model: Final = response_reader(Field("model", sc.GEN_AI_RESPONSE_MODEL, str))
 
 
 def _usage(response: Any) -> Attributes:
@@ -73,7 +72,7 @@ def _read_response(response: Any) -> Attributes:
 
 
 def _read_embeddings(response: Any) -> Attributes:
-    attributes = {**_read_model(response), **_usage(response)}
+    attributes = {**_read_completion(response), **_usage(response)}
     attributes.pop(sc.GEN_AI_USAGE_OUTPUT_TOKENS, None)  # there is none, which the server tells as zero
     return attributes
 
