@@ -103,10 +103,11 @@ def test_every_attribute_named_is_one_that_is_written():
 
 def test_the_table_of_clients_is_the_matrix():
     """The README lists the clients, their versions and their call styles as the tests have them."""
-    from tests.clients.table import table
+    from tests.clients.table import langchain, table
 
     shown = README.partition("<!-- clients -->\n")[2].partition("\n<!-- /clients -->")[0]
     assert shown == table(), "python -m tests.clients.table prints what belongs there"
+    assert langchain() in README
 
 
 def test_every_variable_named_is_one_that_is_read():

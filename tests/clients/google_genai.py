@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import Any
 
 from google import genai
@@ -46,6 +47,7 @@ def http() -> Any:
 
 def connect(server: WireServer, is_async: bool) -> Any:
     """A client of the kind that is asked for."""
+    warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)  # the first releases' own
     # Without a transport it would take aiohttp where that is installed, whose newest release warns of how it does so.
     has_arguments = is_async and "async_client_args" in genai.types.HttpOptions.model_fields
     more = {"async_client_args": {"transport": http().AsyncHTTPTransport()}} if has_arguments else {}
@@ -54,6 +56,11 @@ def connect(server: WireServer, is_async: bool) -> Any:
         return client
     client.aio.__dict__["keeps"] = client  # the sync client closes itself when it goes
     return client.aio
+
+
+def close(client: Any) -> None:
+    """Closes a client, where the release can do so."""
+    getattr(client, "close", int)()
 
 
 def answers(request: WireRequest) -> WireAnswer:
@@ -169,18 +176,36 @@ REQUEST = {
     "gen_ai.request.top_k": 40,
 }
 RESPONSE = {
-    "gen_ai.response.id": "resp-1",
     "gen_ai.response.model": "model-1-001",
     "gen_ai.response.finish_reasons": ("stop",),
     "gen_ai.usage.input_tokens": 12,
-    "gen_ai.usage.output_tokens": 10,
-    "gen_ai.usage.reasoning.output_tokens": 6,
     "gen_ai.usage.cache_read.input_tokens": 5,
-    "gen_ai.usage.text.input_tokens": 12,
 }
-GENERATED = {**REQUEST, **RESPONSE}
-CREATED = {**GENERATED, "gen_ai.response.id": "v1_1"}
+TEXTS = {"gen_ai.usage.text.input_tokens": 12}
+THOUGHTS = {"gen_ai.usage.output_tokens": 10, "gen_ai.usage.reasoning.output_tokens": 6}
+CREATED = {**REQUEST, **RESPONSE, **TEXTS, **THOUGHTS, "gen_ai.response.id": "v1_1"}
 del CREATED["gen_ai.request.top_k"]
+
+
+def known(kind: Any, field: str, attributes: dict[str, Any]) -> dict[str, Any]:
+    """The attributes, where a type of this release has a field; the first releases drop what they have none for."""
+    return attributes if field in kind.model_fields else {}
+
+
+def generated(number: int) -> dict[str, Any]:
+    """All attributes of generated content that answers the request with a number."""
+    usage = genai.types.GenerateContentResponseUsageMetadata
+    return {
+        **REQUEST,
+        **RESPONSE,
+        "gen_ai.usage.output_tokens": 4,
+        **known(usage, "prompt_tokens_details", TEXTS),
+        **known(usage, "thoughts_token_count", THOUGHTS),
+        **known(genai.types.GenerateContentResponse, "response_id", {"gen_ai.response.id": f"resp-{number}"}),
+    }
+
+
+GENERATED = generated(1)
 FETCHED = {
     "gen_ai.operation.name": "fetch_response",
     "gen_ai.provider.name": "gcp.gemini",
@@ -194,7 +219,7 @@ EMBEDDED = {
     "gen_ai.provider.name": "gcp.gemini",
     "gen_ai.request.model": "model-1",
     "gen_ai.embeddings.dimension.count": 2,
-    "gen_ai.usage.input_tokens": 5,
+    **known(genai.types.EmbedContentResponse, "usage_metadata", {"gen_ai.usage.input_tokens": 5}),
 }
 ASKED = [{"role": "user", "parts": [{"type": "text", "content": QUESTION}]}]
 SAID = [{"role": "assistant", "parts": [{"type": "text", "content": ANSWER}], "finish_reason": "stop"}]
@@ -211,6 +236,9 @@ STREAMED = ("no-choices", "null-usage", "content-null", "empty-stream", "cut-str
 def weather(city: str) -> str:
     """The weather in a city."""
     return f"Mild in {city}."
+
+
+weather.__annotations__ = {"city": str, "return": str}  # the first releases do not resolve names
 
 
 def generate(client: Any, model: str) -> Any:
@@ -260,8 +288,7 @@ def create(resource: Any, model: str, **more: Any) -> Any:
 def styles(is_async: bool) -> list[Style]:
     """Every way of calling one kind of client."""
     suffix = " async" if is_async else ""
-    # The first releases have neither ids nor thoughts; the first that has both is from 2025.
-    first, interacting = (1, 20), (2, 0)
+    interacting = (2, 0)
 
     def style(name: str, call: Any, **more: Any) -> Style:
         given = {
@@ -270,7 +297,6 @@ def styles(is_async: bool) -> list[Style]:
             "content": CONTENT,
             "odd": STREAMED if more.get("is_stream") else UNARY,
             "error_type": "ClientError",
-            "from_version": first,
             **more,
         }
         return Style(name + suffix, call, is_async=is_async, **given)
@@ -283,7 +309,7 @@ def styles(is_async: bool) -> list[Style]:
         given = {"span_name": "fetch_response", "attributes": FETCHED, "content": {"gen_ai.output.messages": SAID}}
         return interaction(name, call, **given, **more)
 
-    twice = {**GENERATED, "gen_ai.response.id": "resp-2"}
+    twice = generated(2)
     return [
         style("models.generate_content", generate),
         style("models.generate_content_stream", generate_streamed, is_stream=True),
@@ -305,7 +331,6 @@ def styles(is_async: bool) -> list[Style]:
             attributes=EMBEDDED,
             content={},
             odd=("html", "not-json"),
-            from_version=(3, 0),
         ),
         interaction("interactions.create", lambda client, model: create(client.interactions, model)),
         interaction(
@@ -334,4 +359,5 @@ CASE = ClientCase(
     connect=connect,
     answers=answers,
     styles=[*styles(is_async=False), *styles(is_async=True)],
+    note="; `interactions` from 2.0 on",
 )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from typing import Any
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else its import asks GitHub for the prices of models
 
-import httpx2
 import litellm
+import openai
 
 from tests.clients.cases import ClientCase, Style
 from tests.clients.wire import WireAnswer, WireRequest, WireServer, as_json, as_sse
@@ -21,7 +23,33 @@ ANSWER = "In April."
 WORDS = ("In", " April", ".")
 USAGE = {"prompt_tokens": 12, "completion_tokens": 4, "total_tokens": 16}
 CLAUDE_USAGE = {"input_tokens": 5, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 3, "output_tokens": 4}
-INPUT_USAGE = {"input_tokens": 12, "output_tokens": 4, "total_tokens": 16}
+INPUT_USAGE = {
+    "input_tokens": 12,
+    "output_tokens": 4,
+    "total_tokens": 16,
+    "output_tokens_details": {"reasoning_tokens": 2},
+}
+NOT_SAID = (
+    "error",
+    "incomplete_details",
+    "instructions",
+    "metadata",
+    "temperature",
+    "top_p",
+    "max_output_tokens",
+    "previous_response_id",
+    "reasoning",
+    "text",
+    "truncation",
+    "user",
+)
+
+HTTP = importlib.import_module(openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
+"""The HTTP library of the `openai` that is installed: httpx2 since its release 3."""
+
+RELEASE = tuple(int(part) for part in version("litellm").split(".")[:2])
+MAKES_IDS = RELEASE < (1, 83)
+"""Whether streams get an id that LiteLLM makes by itself."""
 
 litellm.suppress_debug_info = True
 litellm.disable_streaming_logging = True  # else its threads hold a stream that an app has dropped
@@ -65,7 +93,7 @@ class Client:
             "ignore", "Accessing the 'model_", DeprecationWarning
         )  # LiteLLM does, over new pydantics
         warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)  # in its own logging, as well
-        litellm.aclient_session = httpx2.AsyncClient() if is_async else None  # else it leaves some of its own open
+        litellm.aclient_session = HTTP.AsyncClient() if is_async else None  # else it leaves some of its own open
         self.is_async = is_async
         self.given = {"api_key": "test", "max_retries": 0}
         self.base_url = server.base_url
@@ -190,6 +218,7 @@ def responses(request: WireRequest, model: str) -> WireAnswer:
         "parallel_tool_calls": True,
         "tool_choice": "auto",
         "tools": [],
+        **dict.fromkeys(NOT_SAID),  # which the first releases insist on
     }
     if not request.body.get("stream"):
         return as_json(whole)
@@ -213,12 +242,14 @@ REQUEST = {
 TOKENS = {"gen_ai.usage.input_tokens": 12, "gen_ai.usage.output_tokens": 4}
 FINISHED = {"gen_ai.response.model": "model-1", "gen_ai.response.finish_reasons": ("stop",)}
 CHAT = {**REQUEST, **FINISHED, "gen_ai.response.id": "chatcmpl-1"}
-TEXT = {**CHAT, "gen_ai.operation.name": "text_completion"}
+CHAT_STREAM = {**CHAT, "gen_ai.response.id": SomeText() if MAKES_IDS else "chatcmpl-1"}
+TEXT = {"gen_ai.operation.name": "text_completion"}
 RESPONSE = {
     "gen_ai.response.id": SomeText(),
     **{name: value for name, value in REQUEST.items() if not name.endswith("tokens")},
     **FINISHED,
     **TOKENS,
+    "gen_ai.usage.reasoning.output_tokens": 2,
     "gen_ai.request.max_tokens": 50,
 }
 INPUT = [{"role": "user", "parts": [{"type": "text", "content": "When should I visit Kyoto?"}]}]
@@ -295,15 +326,20 @@ def styles(is_async: bool) -> list[Style]:
         return Style(name + suffix, call, is_async=is_async, **given)
 
     def streamed(name: str, call: Any, **more: Any) -> Style:
-        return style(f"{name} streamed", call, is_stream=True, **{"attributes": CHAT, "odd": STREAMED, **more})
+        return style(f"{name} streamed", call, is_stream=True, **{"attributes": CHAT_STREAM, "odd": STREAMED, **more})
 
     with_usage = {"stream": True, "stream_options": {"include_usage": True}}
     return [
         style("completion", openai_chat()),
         streamed("completion", openai_chat(stream=True)),
-        streamed("completion with usage", openai_chat(**with_usage), attributes={**CHAT, **TOKENS}),
-        style("text_completion", text(), span_name="text_completion model-1", attributes={**TEXT, **TOKENS}),
-        streamed("text_completion", text(stream=True), span_name="text_completion model-1", attributes=TEXT),
+        streamed("completion with usage", openai_chat(**with_usage), attributes={**CHAT_STREAM, **TOKENS}),
+        style("text_completion", text(), span_name="text_completion model-1", attributes={**CHAT, **TEXT, **TOKENS}),
+        streamed(
+            "text_completion",
+            text(stream=True),
+            span_name="text_completion model-1",
+            attributes={**CHAT_STREAM, **TEXT},
+        ),
         style(
             "embedding",
             lambda client, model: client.call("embedding", model=f"openai/{model}", input=["Kyoto"]),

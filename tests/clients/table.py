@@ -19,6 +19,8 @@ def oldest() -> dict[str, str]:
     text = (ROOT / "pyproject.toml").read_text()
     environments = text.split("[tool.tox.env.")[1:]
     pins = [pin for one in environments if one.startswith("oldest") for pin in _PINNED.findall(one)]
+    # What an environment needs besides may be newer there than in the one that it is itself the subject of.
+    pins.sort(key=lambda pin: [int(part) for part in pin[1].split(".") if part.isdigit()], reverse=True)
     return {name.lower(): ".".join(version.split(".")[:2]) for name, version in pins}
 
 
@@ -39,6 +41,11 @@ def openai() -> str:
     endpoints = ", ".join(f"`{name}`" for name in BODIES)
     styles = "each made, streamed, by the `.stream()` helper, parsed, raw, as a streaming response, in the background"
     return f"| `openai` | {versions('openai')} | {endpoints}: {styles}; `realtime.connect`, `responses.connect` |"
+
+
+def langchain() -> str:
+    """What the README says of the packages of LangChain that are tested."""
+    return " and ".join(f"`{name}` {versions(name)}" for name in ("langchain-openai", "langchain-anthropic"))
 
 
 def row(case: ClientCase) -> str:

@@ -52,14 +52,14 @@ async def test_a_client_that_was_built_before(bench: Any) -> None:
     bench.instrument()
     chat.send_message("Hello")
     assert bench.memory.span.name == "generate_content model-1"
-    client.close()
+    case.close(client)
 
 
 @pytest.mark.parametrize("kind", ["httpx", "httpx2"])
 async def test_both_kinds_of_http_client(kind: str, bench: Any) -> None:
     """It makes no difference whether the app gives a client of httpx or of httpx2."""
     http = pytest.importorskip(kind)
-    if not hasattr(_api_client, kind):
+    if not hasattr(_api_client, kind) or "httpx_client" not in types.HttpOptions.model_fields:
         pytest.skip("this release takes no such client")
     bench.wire.speak(case.answers)
     bench.instrument()
@@ -67,7 +67,7 @@ async def test_both_kinds_of_http_client(kind: str, bench: Any) -> None:
         options = case.options(bench.wire, httpx_client=inner)
         client = genai.Client(api_key="test", http_options=options)
         assert client.models.generate_content(model="model-1", contents="Hello").text == case.ANSWER
-    assert bench.memory.span.attributes["gen_ai.response.id"] == "resp-1"
+    assert bench.memory.span.attributes.get("gen_ai.response.id") == case.GENERATED.get("gen_ai.response.id")
 
 
 async def test_vertex(bench: Any) -> None:
@@ -81,7 +81,7 @@ async def test_vertex(bench: Any) -> None:
     assert generated.attributes["gen_ai.provider.name"] == "gcp.vertex_ai"
     assert embedded.attributes["gen_ai.provider.name"] == "gcp.vertex_ai"
     assert embedded.attributes["gen_ai.usage.input_tokens"] == 6
-    client.close()
+    case.close(client)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ async def test_a_calls_own_server(bench: Any) -> None:
     config = {"http_options": {"base_url": bench.wire.base_url}}
     client.models.generate_content(model="model-1", contents="Hello", config=config)
     assert bench.memory.span.attributes["server.port"] == bench.wire.port
-    client.close()
+    case.close(client)
 
 
 @pytest.mark.parametrize("shape", ["snake", "camel", "object"])

@@ -11,64 +11,119 @@ from typing import Any
 import pytest
 
 pytest.importorskip("langchain_openai")
+pytest.importorskip("langchain_anthropic")
 
-import httpx2
+from langchain_anthropic import ChatAnthropic
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.output_parsers import StrOutputParser
 from langchain_openai import ChatOpenAI
 
 import spanback
 from spanback.instrumentation._noticing import NOTICING
-from tests.clients import groq, litellm
-from tests.clients.wire import WireAnswer, WireRequest, WireServer
+from tests.clients import litellm
+from tests.clients.anthropic import TRACES_ITSELF
+from tests.clients.wire import WireServer
 from tests.conftest import Memory
 
 
-def answers(request: WireRequest) -> WireAnswer:
-    """What api.openai.com says."""
-    return litellm.answers(request) if request.path.endswith("/responses") else groq.answers(request)
+class Models:
+    """Makes models of LangChain that talk to a server of ours."""
+
+    def __init__(self, server: WireServer, http_client: Any) -> None:
+        self._server = server
+        self._http_client = http_client
+        self._claudes: list[Any] = []
+
+    def openai(self, **choices: Any) -> Any:
+        """One that goes through OpenAI's client."""
+        given = {"base_url": f"{self._server.base_url}/v1", "api_key": "test", "max_retries": 0, **choices}
+        return ChatOpenAI(model="model-1", http_async_client=self._http_client, **given)
+
+    def responses(self) -> Any:
+        """The same by the Responses API."""
+        if "use_responses_api" not in ChatOpenAI.model_fields:
+            pytest.skip("this release knows no Responses API")
+        return self.openai(use_responses_api=True)
+
+    def anthropic(self) -> Any:
+        """One that goes through Anthropic's client."""
+        claude = ChatAnthropic(model="model-1", base_url=self._server.base_url, api_key="test", max_retries=0)
+        self._claudes.append(claude)
+        return claude
+
+    async def close(self) -> None:
+        """Closes what the models keep for themselves."""
+        for claude in self._claudes:
+            await claude._async_client.close()
 
 
 @pytest.fixture
-async def model(instrument: Any) -> AsyncIterator[Callable[..., Any]]:
-    """Makes models of LangChain that talk to a server of ours."""
+async def models(instrument: Any) -> AsyncIterator[Models]:
+    """Models, with spans of ours for their calls."""
     instrument()
-    client = httpx2.AsyncClient()
-    with WireServer().running() as server:
-        server.speak(answers)
-
-        def make(**choices: Any) -> Any:
-            given = {"base_url": f"{server.base_url}/v1", "api_key": "test", "max_retries": 0, **choices}
-            return ChatOpenAI(model="model-1", http_async_client=client, **given)
-
-        yield make
-    await client.aclose()
+    async with litellm.HTTP.AsyncClient() as http_client:
+        with WireServer().running() as server:
+            server.speak(litellm.answers)
+            made = Models(server, http_client)
+            yield made
+            await made.close()
 
 
-apis = pytest.mark.parametrize("use_responses_api", [False, True], ids=["chat completions", "responses"])
+@pytest.fixture
+def model(models: Models) -> Callable[..., Any]:
+    """Makes models that go through OpenAI's client."""
+    return models.openai
 
 
-@apis
-async def test_feedback_on_a_message(model: Callable[..., Any], memory: Memory, use_responses_api: bool) -> None:
+over_kinds = pytest.mark.parametrize("kind", ["openai", "responses", "anthropic"])
+
+
+@over_kinds
+async def test_feedback_on_a_message(models: Models, memory: Memory, kind: str) -> None:
     """A message finds its call by the id of the response."""
-    chat = model(use_responses_api=use_responses_api)
+    chat = getattr(models, kind)()
     messages = (chat.invoke("When?"), await chat.ainvoke("When?"))
+    assert [type(message) for message in messages] == [AIMessage, AIMessage]
     for message, span in zip(messages, memory.spans, strict=True):
         reference = spanback.reference(message)
+        response_id = span.attributes["gen_ai.response.id"]
         assert reference.span_id == span.context.span_id
-        assert reference.response_id == span.attributes["gen_ai.response.id"] == message.response_metadata["id"]
+        assert message.response_metadata.get("id", response_id) == response_id  # the first releases do not keep it
+        assert reference.response_id == message.response_metadata.get("id")
 
 
-@apis
-async def test_feedback_on_a_streamed_message(
-    model: Callable[..., Any], memory: Memory, use_responses_api: bool
-) -> None:
+@over_kinds
+async def test_feedback_on_a_streamed_message(models: Models, memory: Memory, kind: str) -> None:
     """Each chunk of a message finds its call, and so does their sum."""
-    chat = model(use_responses_api=use_responses_api)
+    chat = getattr(models, kind)()
     messages = (list(chat.stream("When?")), [chunk async for chunk in chat.astream("When?")])
     for chunks, span in zip(messages, memory.spans, strict=True):
+        assert {type(chunk) for chunk in chunks} == {AIMessageChunk}
         found = {spanback.reference(chunk).span_id for chunk in (*chunks, reduce(add, chunks))}
         assert found == {span.context.span_id}
+
+
+async def test_feedback_while_a_message_streams(models: Models, memory: Memory) -> None:
+    """The first chunk of Claude's message can be rated while the others are still to come."""
+    stream = models.anthropic().stream("When?")
+    receipt = spanback.record_feedback(next(stream), score=1)
+    assert memory.counted.ended == 1  # the feedback, and not yet the call
+    assert len(list(stream)) > 1
+    feedback, call = memory.spans
+    assert receipt.status == "recorded"
+    assert [link.context.span_id for link in feedback.links] == [call.context.span_id]
+
+
+@pytest.mark.skipif(not TRACES_ITSELF, reason="this release of anthropic makes no spans of its own")
+async def test_feedback_on_a_message_that_claudes_client_traces(models: Models, memory: Memory) -> None:
+    """Where Anthropic's client makes the span, ours is not made, and messages find theirs."""
+    chat = models.anthropic()
+    chat.__dict__["_client"] = chat._client.with_options(open_telemetry={"tracer_provider": memory.tracer_provider})
+    messages = (chat.invoke("When?"), reduce(add, chat.stream("When?")))
+    assert [span.instrumentation_scope.name for span in memory.spans] == ["com.anthropic.sdk.python"] * 2
+    for message, span in zip(messages, memory.spans, strict=True):
+        assert spanback.reference(message).span_id == span.context.span_id
 
 
 async def test_calls_at_once(model: Callable[..., Any], memory: Memory) -> None:
@@ -79,7 +134,7 @@ async def test_calls_at_once(model: Callable[..., Any], memory: Memory) -> None:
     }
     assert len(memory.spans) == 3
     memory.clear()
-    assert "".join((model() | StrOutputParser()).stream("When?")) == groq.ANSWER
+    assert "".join((model() | StrOutputParser()).stream("When?")) == litellm.ANSWER
     assert memory.span.name == "chat model-1"
 
 
