@@ -42,6 +42,7 @@ _IS: dict[str, Callable[[Any], bool]] = {
     "double": lambda value: type(value) is float,
     "boolean": lambda value: type(value) is bool,
     "string[]": _is_texts,
+    "int[]": lambda value: isinstance(value, (tuple, list)) and all(map(_is_int, value)),
     "primitive": lambda value: type(value) in (str, float, bool) or _is_int(value),
     "text or list": lambda value: type(value) in (str, tuple, list),
 }

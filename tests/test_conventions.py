@@ -218,7 +218,15 @@ def test_wrong_spans(span: ReadableSpan, what: str) -> None:
     assert f"span {span.name!r}: {what}" in violations([span])
 
 
-WRONG: dict[str, Any] = {"string": 1, "int": "1", "double": 1, "boolean": 1, "string[]": [1], "text or list": 1}
+WRONG: dict[str, Any] = {
+    "string": 1,
+    "int": "1",
+    "double": 1,
+    "boolean": 1,
+    "string[]": [1],
+    "int[]": [True],
+    "text or list": 1,
+}
 
 
 @pytest.mark.parametrize("name", LIST["attributes"])

@@ -108,6 +108,8 @@ CREATE TABLE IF NOT EXISTS feedback
     rejected_span_ids Array(String) DEFAULT JSONExtract(attributes['feedback.rejected.span_ids'], 'Array(String)'),
     rejected_response_ids Array(String) DEFAULT JSONExtract(attributes['feedback.rejected.response_ids'], 'Array(String)'),
     rejected_models Array(String) DEFAULT JSONExtract(attributes['feedback.rejected.models'], 'Array(String)'),
+    rejected_choices Array(Int64) DEFAULT JSONExtract(attributes['feedback.rejected.choices'], 'Array(Int64)')
+        COMMENT 'of a preference between choices: -1 where it is the whole response',
     rejected_resolved Bool DEFAULT attributes['feedback.rejected.resolved'] = 'true',
     time DateTime64(9) DEFAULT
         ifNull(parseDateTime64BestEffortOrNull(attributes['feedback.observed_at'], 9, 'UTC'), recorded_at)

@@ -127,6 +127,11 @@ class Row(Protocol):
         """Their responses, in the same order."""
         ...
 
+    @property
+    def rejected_choices(self) -> tuple[int, ...]:
+        """Which of their choices, in the same order, with -1 for a whole response; empty where all are whole."""
+        ...
+
 
 R = TypeVar("R", bound=Row)
 _Names = dict[str, str]
@@ -230,5 +235,6 @@ def _subject(row: Row, names: _Names) -> Hashable:
         return None if row.trace_id is None else ("trace", row.trace_id)
     sides = [response_id or (span and names.get(span, span)) for span, response_id in _sides(row)]
     if len(sides) > 1:
-        return frozenset(sides)
+        choices = (row.choice, *row.rejected_choices, *(-1,) * len(sides))
+        return frozenset((side, None if one == -1 else one) for side, one in zip(sides, choices, strict=False))
     return None if sides[0] is None else (sides[0], row.choice, row.tool_call_id, row.document_id)

@@ -74,6 +74,7 @@ class FeedbackRow:
         rejected_trace_ids: `feedback.rejected.trace_ids`, of a preference; empty texts where not known.
         rejected_span_ids: `feedback.rejected.span_ids`, in the same order.
         rejected_response_ids: `feedback.rejected.response_ids`, in the same order.
+        rejected_choices: `feedback.rejected.choices`, in the same order; -1 for a whole response.
     """
 
     feedback_id: str
@@ -104,6 +105,7 @@ class FeedbackRow:
     rejected_trace_ids: tuple[str, ...] = ()
     rejected_span_ids: tuple[str, ...] = ()
     rejected_response_ids: tuple[str, ...] = ()
+    rejected_choices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,4 +311,5 @@ def _row(attributes: Mapping[str, Any], time_ns: int) -> FeedbackRow:
         rejected_trace_ids=tuple(attributes.get(semconv.FEEDBACK_REJECTED_TRACE_IDS, ())),
         rejected_span_ids=tuple(attributes.get(semconv.FEEDBACK_REJECTED_SPAN_IDS, ())),
         rejected_response_ids=tuple(attributes.get(semconv.FEEDBACK_REJECTED_RESPONSE_IDS, ())),
+        rejected_choices=tuple(attributes.get(semconv.FEEDBACK_REJECTED_CHOICES, ())),
     )

@@ -47,6 +47,8 @@ CASES = (
     "record_preference(response, response)",
     "record_preference(response, [])",
     "record_preference(response, None)",
+    "record_preference(response, chosen_choice=1, rejected_choice=1)",
+    "record_preference(response, chosen_choice=0, rejected_choice=[])",
     "retract_feedback(target=response)",
     "record_many([{'score': 2}])",
     "record_many([{'score': 1, 'colour': 'red'}])",

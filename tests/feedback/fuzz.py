@@ -187,6 +187,8 @@ USUAL: dict[str, Make] = {
     "scope": lambda r: r.choice(["response", "span", "trace"]),
     "conversation_id": lambda r: f"c-{r.randint(0, 3)}",
     "choice": lambda r: r.randint(0, 3),
+    "chosen_choice": lambda r: r.randint(0, 3),
+    "rejected_choice": lambda r: r.choice([r.randint(0, 3), [r.randint(0, 3), None], [1, 2]]),
     "tool_call_id": lambda r: f"call-{r.randint(0, 3)}",
     "document_id": lambda r: f"d-{r.randint(0, 3)}",
     "original": lambda r: "The Mona Lisa",

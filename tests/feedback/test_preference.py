@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+import spanback
 from spanback import InvalidFeedback, SpanRef, record_preference, retract_feedback
 from spanback.feedback import _rules
+from spanback.feedback._scope import CHOICE_RULE
 from spanback.testing import InMemoryTelemetry, LogRow, capture, fake_ref
 from tests.feedback.conftest import NOW_NS
 from tests.feedback.test_wire import DIMENSIONS, SPAN_ID, TARGET, TRACE_ID
@@ -171,6 +173,111 @@ def test_a_withdrawn_preference_links_to_both_sides(telemetry: InMemoryTelemetry
     assert (attributes["feedback.action"], attributes["feedback.name"]) == ("retract", "preference")
     assert attributes["feedback.rejected.span_ids"] == (f"{0xB2:016x}",)
     assert _links(telemetry) == [(TRACE_ID, SPAN_ID, "chosen"), (0xA1, 0xB2, "rejected")]
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_preference_between_choices_of_one_response(telemetry: InMemoryTelemetry) -> None:
+    """The whole span and log event: both links go to the same span, and say which choice is which."""
+    receipt = record_preference(fake_ref(), chosen_choice=0, rejected_choice=2, feedback_id="p-1")
+    (span,) = telemetry.spans
+    attributes = (
+        DIMENSIONS
+        | PREFERENCE
+        | {**TARGET, "feedback.target.scope": "choice", "feedback.target.choice": 0}
+        | {
+            "feedback.rejected.trace_ids": (f"{TRACE_ID:032x}",),
+            "feedback.rejected.span_ids": (f"{SPAN_ID:016x}",),
+            "feedback.rejected.response_ids": ("chatcmpl-fake",),
+            "feedback.rejected.models": (DIMENSIONS["gen_ai.response.model"],),
+            "feedback.rejected.choices": (2,),
+            "feedback.rejected.resolved": True,
+        }
+    )
+    assert dict(span.attributes or {}) == attributes
+    assert [(link.context.span_id, dict(link.attributes or {})) for link in span.links] == [
+        (SPAN_ID, {"feedback.relation": "chosen", "feedback.target.choice": 0}),
+        (SPAN_ID, {"feedback.relation": "rejected", "feedback.target.choice": 2}),
+    ]
+    assert [dict(event.attributes or {}) for event in span.events] == [EVENT]
+    (log,) = telemetry.logs
+    assert log.attributes == attributes | EVENT
+    assert (receipt.status, receipt.placement) == ("recorded", "child")
+
+
+@pytest.mark.parametrize(
+    ("rejected", "choices", "sides", "said"),
+    [
+        (None, [1, 2], [SPAN_ID, SPAN_ID], (1, 2)),
+        (None, (3,), [SPAN_ID], (3,)),
+        (OTHER, 0, [0xB2], (0,)),
+        (OTHER, [0, 1], [0xB2, 0xB2], (0, 1)),
+        ([OTHER, THIRD], [1, None], [0xB2, 0xB3], (1, -1)),
+        ([OTHER], None, [0xB2], None),
+    ],
+)
+def test_choices_of_one_response_or_of_several(
+    telemetry: InMemoryTelemetry, rejected: Any, choices: Any, sides: list[int], said: Any
+) -> None:
+    """Several choices of one response, or one of each of several; a response may also stand as a whole."""
+    record_preference(fake_ref(), rejected, chosen_choice=0, rejected_choice=choices)
+    attributes = dict(telemetry.spans[0].attributes or {})
+    assert attributes.get("feedback.rejected.choices") == said
+    assert [link.context.span_id for link in telemetry.spans[0].links] == [SPAN_ID, *sides]
+
+
+def test_a_whole_response_is_better_than_a_choice(telemetry: InMemoryTelemetry) -> None:
+    """Only the side that is a choice says so."""
+    record_preference(fake_ref(), OTHER, rejected_choice=1)
+    attributes = dict(telemetry.spans[0].attributes or {})
+    assert (attributes["feedback.target.scope"], attributes["feedback.rejected.choices"]) == ("response", (1,))
+    assert "feedback.target.choice" not in attributes
+
+
+def test_a_user_has_one_preference_among_the_same_choices(
+    telemetry: InMemoryTelemetry, configure: Callable[..., Any]
+) -> None:
+    """Who changes their mind replaces the earlier choice; another pair of choices is another vote."""
+    configure(user_hash_key=b"key")
+
+    def preferred(chosen: int, rejected: int) -> str:
+        choices: Any = {"chosen_choice": chosen, "rejected_choice": rejected}
+        return record_preference(fake_ref(), **choices, user_id="anna").feedback_id
+
+    first = preferred(0, 1)
+    assert preferred(1, 0) == first
+    other = preferred(0, 2)
+    kept = spanback.reduce(telemetry.records)
+    assert [(one.feedback_id, one.choice, one.rejected_choices) for one in kept] == [(first, 1, (0,)), (other, 0, (2,))]
+    assert [one.feedback_id for one in spanback.reduce(telemetry.records, per_user=False)] == [first, other]
+
+
+@pytest.mark.parametrize(
+    ("rejected", "chosen_choice", "rejected_choice", "field", "rule"),
+    [
+        (None, 0, None, "rejected", _rules.SIDE_RULE),
+        (None, 0, 0, "rejected_choice", _rules.SIDES_RULE),
+        (None, None, 0, "rejected_choice", _rules.SIDES_RULE),
+        (None, 0, [1, 1], "rejected_choice[1]", _rules.SIDES_RULE),
+        (None, 0, [1, None], "rejected", _rules.SIDES_RULE),
+        ("chatcmpl-fake", 1, None, "rejected", _rules.SIDES_RULE),
+        (None, -1, 0, "chosen_choice", CHOICE_RULE),
+        (None, True, 0, "chosen_choice", CHOICE_RULE),
+        (None, 0, "1", "rejected_choice", CHOICE_RULE),
+        (None, 0, [1, 10_000], "rejected_choice[1]", CHOICE_RULE),
+        (None, 0, [], "rejected_choice", _rules.REJECTED_CHOICE_RULE),
+        (None, 0, list(range(1, 66)), "rejected_choice", _rules.REJECTED_CHOICE_RULE),
+        ([OTHER, THIRD], 0, 1, "rejected_choice", _rules.REJECTED_CHOICE_RULE),
+        ([OTHER, THIRD], 0, [1], "rejected_choice", _rules.REJECTED_CHOICE_RULE),
+    ],
+)
+def test_a_choice_that_cannot_be_a_side_is_refused(
+    telemetry: InMemoryTelemetry, rejected: Any, chosen_choice: Any, rejected_choice: Any, field: str, rule: str
+) -> None:
+    """The error names the argument; a choice is neither better than itself nor than the response it belongs to."""
+    with pytest.raises(InvalidFeedback) as refusal:
+        record_preference(fake_ref(), rejected, chosen_choice=chosen_choice, rejected_choice=rejected_choice)
+    assert (refusal.value.field, refusal.value.rule) == (field, rule)
+    assert telemetry.spans == ()
 
 
 TWICE = fake_ref(response_id=None)

@@ -145,6 +145,12 @@ def test_one_vote_a_target_where_users_do_not_count() -> None:
 OTHER: dict[str, Any] = {"user_hash": "u"}
 R1 = {"gen_ai.response.id": "r-1"}
 C1 = {"gen_ai.conversation.id": "c-1"}
+OF_R1: dict[str, Any] = {
+    "dimensions": R1,
+    "rejected_trace_ids": ("",),
+    "rejected_span_ids": ("",),
+    "rejected_response_ids": ("r-1",),
+}
 
 
 @pytest.mark.parametrize(
@@ -194,6 +200,9 @@ C1 = {"gen_ai.conversation.id": "c-1"}
             {"rejected_trace_ids": ("",), "rejected_span_ids": ("",), "rejected_response_ids": ("r-3",)},
             False,
         ),
+        ({"choice": 0, **OF_R1, "rejected_choices": (1,)}, {"choice": 1, **OF_R1, "rejected_choices": (0,)}, True),
+        ({"choice": 0, **OF_R1, "rejected_choices": (1,)}, {"choice": 0, **OF_R1, "rejected_choices": (2,)}, False),
+        ({**OF_R1, "rejected_choices": (-1,)}, OF_R1, True),
     ],
 )
 def test_votes_on_the_same_thing_are_known_by_what_they_say(one: Any, other: Any, is_same: bool) -> None:

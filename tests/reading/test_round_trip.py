@@ -153,6 +153,7 @@ def test_a_preference_has_the_chosen_response_as_its_target(tmp_path: Path) -> N
         rejected_span_ids=("4" * 16, ""),
         rejected_response_ids=("r-3", "r-4"),
         rejected_models=("gpt-5", ""),
+        rejected_choices=(2, -1),
         carrier_trace_id=CARRIER_TRACE_ID,
         carrier_span_id=CARRIER_SPAN_ID,
     )

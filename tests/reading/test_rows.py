@@ -115,6 +115,7 @@ def test_the_json_form_has_stable_fields() -> None:
                 "rejected_span_ids": [],
                 "rejected_response_ids": [],
                 "rejected_models": [],
+                "rejected_choices": [],
                 "scope": "response",
                 "choice": None,
                 "document_id": None,

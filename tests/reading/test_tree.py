@@ -115,6 +115,15 @@ def test_a_score_is_shown_as_it_was_given(change: Any, score: str) -> None:
             },
             f"better than {'4' * 16} gpt-5, r-2, one that is not known",
         ),
+        (
+            {
+                "rejected_span_ids": ("", ""),
+                "rejected_response_ids": ("r-2", "r-3"),
+                "rejected_models": ("", ""),
+                "rejected_choices": (1, -1),
+            },
+            "better than choice 1 of r-2, r-3",
+        ),
     ],
 )
 def test_a_signal_says_what_exactly_it_is_about(change: Any, line: str) -> None:

@@ -96,6 +96,7 @@ def feedback_attributes(signal: Feedback) -> list[Json]:
             "feedback.rejected.span_ids": list(signal.rejected_span_ids) or None,
             "feedback.rejected.response_ids": list(signal.rejected_response_ids) or None,
             "feedback.rejected.models": list(signal.rejected_models) or None,
+            "feedback.rejected.choices": list(signal.rejected_choices) or None,
             "feature_flag.key": signal.experiment,
             "feature_flag.result.variant": signal.variant,
             "spanback.tags": list(signal.tags) or None,

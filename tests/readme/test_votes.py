@@ -64,7 +64,7 @@ def test_the_snippets_print_what_the_text_says(server: LoopbackServer, tmp_path:
         *[("user_thumbs", "set")] * 2,
         *[("user_thumbs", "retract")] * 2,
         *[("regenerated", "set"), ("preference", "set")],
-        *[("preference", "set")] * 2,
+        *[("preference", "set")] * 3,
         *[("helpfulness", "set"), ("user_feedback", "set")],
     ]
     assert spans[-1]["feedback.comment"] == {"stringValue": "Write to [mail]"}

@@ -132,9 +132,16 @@ def _about(signal: Feedback) -> Iterator[tuple[str, str | None]]:
     yield "choice", None if signal.choice is None else str(signal.choice)
     yield "tool call", signal.tool_call_id
     yield "document", signal.document_id
-    rejected = zip(signal.rejected_span_ids, signal.rejected_response_ids, signal.rejected_models, strict=False)
-    others = (" ".join(filter(None, (response_id or span_id, model))) for span_id, response_id, model in rejected)
-    yield "better than", ", ".join(other or "one that is not known" for other in others)
+    yield "better than", ", ".join(_others(signal))
+
+
+def _others(signal: Feedback) -> Iterator[str]:
+    """The rejected sides of a preference."""
+    choices = (*signal.rejected_choices, *(-1,) * len(signal.rejected_span_ids))
+    sides = zip(signal.rejected_span_ids, signal.rejected_response_ids, signal.rejected_models, choices, strict=False)
+    for span_id, response_id, model, choice in sides:
+        which = " ".join(filter(None, (response_id or span_id, model))) or "one that is not known"
+        yield which if choice < 0 else f"choice {choice} of {which}"
 
 
 def _details(signal: Feedback, symbols: Symbols) -> Iterator[Text]:

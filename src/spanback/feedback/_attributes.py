@@ -147,6 +147,9 @@ def _add_rejected(attributes: Attributes, rejected: list[Target]) -> None:
     attributes[semconv.FEEDBACK_REJECTED_SPAN_IDS] = ["" if ref is None else f"{ref.span_id:016x}" for ref in refs]
     attributes[semconv.FEEDBACK_REJECTED_RESPONSE_IDS] = response_id
     attributes[semconv.FEEDBACK_REJECTED_MODELS] = [one or other for one, other in zip(model, requested, strict=True)]
+    if any(target.scope == "choice" for target in rejected):
+        choices = [target.detail if target.scope == "choice" else None for target in rejected]
+        attributes[semconv.FEEDBACK_REJECTED_CHOICES] = [one if isinstance(one, int) else -1 for one in choices]
     attributes[semconv.FEEDBACK_REJECTED_RESOLVED] = None not in refs
 
 

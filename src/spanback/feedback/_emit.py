@@ -56,7 +56,7 @@ _LATE: Final = "in a trace of its own: the rated span started too long ago, or w
 _SAMPLED_FLAGS: Final = trace.TraceFlags(trace.TraceFlags.SAMPLED)
 _NO_CONTEXT: Final = Context()
 _UNSAMPLED_FLAGS: Final = trace.TraceFlags(trace.TraceFlags.DEFAULT)
-_LINKS: Final[dict[Relation, dict[str, str]]] = {
+_LINKS: Final[dict[Relation, Attributes]] = {
     relation: {semconv.FEEDBACK_RELATION: relation} for relation in ("rates", "chosen", "rejected")
 }
 
@@ -161,7 +161,7 @@ def _emitted(emission: Emission, settings: Settings, held: Held | None) -> _Emit
     links: list[trace.Link] = []
     for one, relation in targets:
         if one.ref is not None:
-            links.append(trace.Link(_span_context(one.ref), _LINKS[relation]))
+            links.append(trace.Link(_span_context(one.ref), _link_attributes(one, relation)))
     is_known = len(links) == len(targets) or target.scope == "conversation"
     record = _Record(emission, links, attributes, event, time.time_ns())
     rated = trace.INVALID_SPAN if ref is None else trace.NonRecordingSpan(links[0].context)
@@ -233,6 +233,13 @@ def _log(logger: Logger, record: _Record, context: Context) -> bool:
         )
     )
     return True
+
+
+def _link_attributes(target: Target, relation: Relation) -> Attributes:
+    """Two sides of a preference may be choices of one response, which only their links tell apart."""
+    if relation == "rates" or target.scope != "choice" or target.detail is None:
+        return _LINKS[relation]
+    return {**_LINKS[relation], semconv.FEEDBACK_TARGET_CHOICE: target.detail}
 
 
 def _span_context(ref: SpanRef) -> trace.SpanContext:

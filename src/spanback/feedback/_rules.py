@@ -65,7 +65,12 @@ WITHDRAWAL_RULE: Final = "must be given, unless target, name and user_id say whi
 SIDE_RULE: Final = "must be given: a preference is between two responses"
 REJECTED_LIMIT: Final = 64
 REJECTED_RULE: Final = f"must be a response, or a list of 1 to {REJECTED_LIMIT} responses"
-SIDES_RULE: Final = "must be another response than those before it: nothing is better than itself"
+REJECTED_CHOICE_RULE: Final = (
+    f"must be the number of a choice, or a list of 1 to {REJECTED_LIMIT}: of one response, or one for each"
+)
+SIDES_RULE: Final = (
+    "must be another response, or another choice of it, than those before: nothing is better than itself"
+)
 ITEMS_RULE: Final = "must be an iterable of mappings, each with the arguments of record_feedback"
 ITEM_RULE: Final = "must be a mapping of the arguments of record_feedback"
 ARGUMENT_RULE: Final = "must not be given: record_feedback has no such argument"

@@ -60,12 +60,19 @@ def checked_aim(aim: Mapping[str, object], *, has_target: bool) -> tuple[Scope |
         raise InvalidFeedback("scope", scope, f"must be {implied!r} where {name} is given")
     if name == "conversation_id" and has_target:
         raise InvalidFeedback(name, value, NO_TARGET_RULE)
-    return implied, _checked_choice(value) if name == "choice" else checked_part(name, value)
+    return implied, checked_choice(value) if name == "choice" else checked_part(name, value)
 
 
 def checked_part(name: str, value: object) -> str:
     """The id of a part."""
     return checked_line(name, value, PART_LIMIT_CHARACTERS, PART_RULE)
+
+
+def checked_choice(value: object, field: str = "choice") -> int:
+    """The number of a choice."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= CHOICE_LIMIT:
+        raise InvalidFeedback(field, value, CHOICE_RULE)
+    return int(value)
 
 
 def scoped(found: Target, scope: Scope | None, detail: Any) -> Target:
@@ -123,9 +130,3 @@ def _checked_scope(value: object) -> Scope:
     if scope is None:
         raise InvalidFeedback("scope", value, SCOPE_RULE)
     return scope
-
-
-def _checked_choice(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= CHOICE_LIMIT:
-        raise InvalidFeedback("choice", value, CHOICE_RULE)
-    return int(value)

@@ -45,6 +45,7 @@ _LISTS: Final = frozenset(
         semconv.FEEDBACK_REJECTED_SPAN_IDS,
         semconv.FEEDBACK_REJECTED_RESPONSE_IDS,
         semconv.FEEDBACK_REJECTED_MODELS,
+        semconv.FEEDBACK_REJECTED_CHOICES,
     }
 )
 

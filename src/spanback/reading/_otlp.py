@@ -173,6 +173,7 @@ def _feedback(
         rejected_span_ids=_texts(get(semconv.FEEDBACK_REJECTED_SPAN_IDS)),
         rejected_response_ids=_texts(get(semconv.FEEDBACK_REJECTED_RESPONSE_IDS)),
         rejected_models=_texts(get(semconv.FEEDBACK_REJECTED_MODELS)),
+        rejected_choices=_integers(get(semconv.FEEDBACK_REJECTED_CHOICES)),
         score_raw=_number(get(semconv.FEEDBACK_SCORE_RAW)),
         score_min=_number(get(semconv.FEEDBACK_SCORE_MIN)),
         score_max=_number(get(semconv.FEEDBACK_SCORE_MAX)),
@@ -253,6 +254,12 @@ def _number(value: Any) -> float | None:
 def _integer(value: Any) -> int | None:
     number = _number(value)
     return None if number is None else int(number)
+
+
+def _integers(value: Any) -> tuple[int, ...]:
+    """Whole numbers in their order, with -1 for what is none."""
+    numbers = map(_integer, value) if isinstance(value, (list, tuple)) else ()
+    return tuple(-1 if number is None else number for number in numbers)
 
 
 def _required(attributes: Mapping[str, Any], key: str) -> str:

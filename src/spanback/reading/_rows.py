@@ -130,6 +130,7 @@ class Feedback:
         rejected_span_ids: Their span ids, in the same order.
         rejected_response_ids: Their `gen_ai.response.id`.
         rejected_models: Their models.
+        rejected_choices: Which of their choices, from 0, or -1 for a whole response; empty where all are whole.
         score_raw: The rating as given, where a scale was given.
         score_min: The scale's worst value.
         score_max: The scale's best value.
@@ -171,6 +172,7 @@ class Feedback:
     rejected_span_ids: tuple[str, ...] = ()
     rejected_response_ids: tuple[str, ...] = ()
     rejected_models: tuple[str, ...] = ()
+    rejected_choices: tuple[int, ...] = ()
     score_raw: float | None = None
     score_min: float | None = None
     score_max: float | None = None
@@ -245,6 +247,7 @@ class Feedback:
             "rejected_span_ids": list(self.rejected_span_ids),
             "rejected_response_ids": list(self.rejected_response_ids),
             "rejected_models": list(self.rejected_models),
+            "rejected_choices": list(self.rejected_choices),
             "scope": self.scope,
             "choice": self.choice,
             "document_id": self.document_id,
