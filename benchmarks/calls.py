@@ -106,10 +106,11 @@ def _measure(name: str, rounds: int, calls_a_round: int, peer: str) -> Mapping[s
 def _variants(scenario: Scenario, runner: Runner, peer: str) -> list[Variant]:
     """None where the peer cannot do what the scenario asks."""
     providers = providers_for(scenario.telemetry)
-    bare, by_hand = calls_of(scenario, providers)
+    own = providers_for(scenario.telemetry)  # that nobody has put a processor on
+    bare, by_hand = calls_of(scenario, own)
     runner.once(Variant(BARE, bare))  # so that the client's lazy modules are there before anybody wraps them
     variants = [Variant(BARE, bare), Variant(FLOOR, by_hand)]
-    slowly = one_by_one(scenario, providers)
+    slowly = one_by_one(scenario, own)
     if slowly is not None and peer == "-":
         variants.append(Variant(ONE_BY_ONE, slowly))
     variants.append(Variant(OURS, bare, patches_of("openai", lambda: _instrument(scenario, providers))))

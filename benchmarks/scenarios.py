@@ -48,6 +48,7 @@ class Scenario:
 
 SCENARIOS: Final[dict[str, Scenario]] = {
     "chat": Scenario("chat", "chat", most_calls=240),
+    "alone": Scenario("chat, without the client", "alone chat"),
     "responses": Scenario("responses", "responses"),
     "async-chat": Scenario("chat, async", "async chat"),
     "async-responses": Scenario("responses, async", "async responses"),
@@ -112,12 +113,14 @@ def calls_of(scenario: Scenario, providers: Providers) -> tuple[Call, Call]:
 
 def one_by_one(scenario: Scenario, providers: Providers) -> Call | None:
     """The call with a span by hand that gets one attribute at a time; None where that is not measured."""
-    if scenario.kind != "chat" or scenario.telemetry != "spans":
+    if scenario.kind not in {"chat", "alone chat"} or scenario.telemetry != "spans":
         return None
-    return partial(floor.chat_one_by_one, providers.tracer, _client_call("chat"), wire.chat_arguments())
+    return partial(floor.chat_one_by_one, providers.tracer, _client_call(scenario.kind), wire.chat_arguments())
 
 
 def _client_call(kind: str) -> Call:
+    if kind.startswith("alone"):
+        return wire.alone()
     make = wire.async_client if kind.startswith("async") else wire.client
     if "responses" in kind:
         resource = make(wire.RESPONSE).responses

@@ -19,6 +19,9 @@ class OpenSpans:
         limit: The most spans kept; the oldest goes first.
     """
 
+    looks_at_starts: Final = False
+    """Whether it needs a span's attributes as the span starts."""
+
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
         self._spans: dict[int, Any] = {}
@@ -44,14 +47,14 @@ class OpenSpans:
         """Keeps a span."""
         if self._is_live:
             spans = self._spans
-            spans[span.context.span_id] = span
+            spans[span.get_span_context()[1]] = span
             if len(spans) > self._limit:
                 with suppress(RuntimeError, StopIteration):  # another thread changes it: the next span makes room
                     spans.pop(next(iter(spans)), None)
 
     def on_end(self, span: Any) -> None:
         """Forgets a span."""
-        self._spans.pop(span.context.span_id, None)
+        self._spans.pop(span.get_span_context()[1], None)
 
     def shutdown(self) -> None:
         """Does nothing: nothing is held."""

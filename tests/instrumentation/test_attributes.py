@@ -12,7 +12,8 @@ import openai
 import pytest
 
 from spanback.demo._loopback import LoopbackServer
-from spanback.instrumentation._adapter import Field, body_reader, member, members, response_reader, text
+from spanback.instrumentation._adapter import member, members, text
+from spanback.instrumentation._tables import Field, body_reader, response_reader
 from spanback.instrumentation.providers import _chat, _responses
 from tests.conftest import Memory
 from tests.instrumentation import driving

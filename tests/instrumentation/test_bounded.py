@@ -7,11 +7,25 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
-from opentelemetry.trace import NonRecordingSpan, SpanContext
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    DEFAULT_ON,
+    Decision,
+    ParentBased,
+    ParentBasedTraceIdRatio,
+    Sampler,
+    SamplingResult,
+    TraceIdRatioBased,
+)
+from opentelemetry.trace import NonRecordingSpan, NoOpTracer, SpanContext, SpanKind
 
 from spanback import _bounded
-from spanback._bounded import set_attributes
+from spanback._bounded import set_attributes, start_client_span
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 PLAIN = st.text(st.characters(exclude_categories=["Cs"])) | st.booleans() | st.integers() | st.floats(allow_nan=False)
@@ -76,3 +90,92 @@ def test_a_span_of_another_make() -> None:
     span = NonRecordingSpan(SpanContext(1, 2, is_remote=False))
     set_attributes(span, {"b": 1})
     assert not hasattr(span, "attributes")
+
+
+class Looking(Sampler, SpanProcessor):
+    """A sampler and a processor that note which attributes a span starts with."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+
+    def should_sample(self, *args: Any, **kwargs: Any) -> SamplingResult:
+        """Takes every span."""
+        attributes = kwargs["attributes"] if "attributes" in kwargs else args[4]
+        self.seen.append(dict(attributes or {}))
+        return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)
+
+    def get_description(self) -> str:
+        """Its name."""
+        return "looking"
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        """Notes."""
+        self.seen.append(dict(span.attributes))
+
+
+class LookingParentBased(ParentBased):
+    """Decides by attributes, though of a kind that does not."""
+
+    seen: list[dict[str, Any]]
+
+    def should_sample(self, *args: Any, **kwargs: Any) -> SamplingResult:
+        """Takes what its base takes."""
+        self.seen.append(dict(kwargs.get("attributes") or args[4] or {}))
+        return super().should_sample(*args, **kwargs)
+
+
+def started(provider: TracerProvider) -> Any:
+    """A span, started with one attribute."""
+    return start_client_span(provider.get_tracer("test"), "call", Context(), {"a": "b"}, 5)
+
+
+@pytest.mark.parametrize("sampler", [ALWAYS_ON, DEFAULT_ON, TraceIdRatioBased(1.0), ParentBasedTraceIdRatio(1.0)])
+def test_a_start_that_nobody_looks_at(sampler: Sampler, monkeypatch: Any) -> None:
+    """The span has its attributes right after the start, though the SDK is given none."""
+    given: list[object] = []
+    monkeypatch.setattr(_bounded, "set_attributes", lambda span, attributes: given.append((span, attributes)))
+    provider = TracerProvider(sampler, shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(InMemorySpanExporter()))
+    span = started(provider)
+    assert given == [(span, {"a": "b"})]
+    assert (span.name, span.kind, span.start_time) == ("call", SpanKind.CLIENT, 5)
+    assert dict(span.attributes) == {}
+    monkeypatch.undo()
+    assert dict(started(provider).attributes) == {"a": "b"}
+
+
+@pytest.mark.parametrize("is_delegate", [False, True])
+def test_a_sampler_that_looks_at_attributes(is_delegate: bool) -> None:
+    """A sampler of the app sees them, also one that a sampler of the SDK asks."""
+    looking = Looking()
+    span = started(TracerProvider(ParentBased(looking) if is_delegate else looking, shutdown_on_exit=False))
+    assert looking.seen == [{"a": "b"}]
+    assert dict(span.attributes) == {"a": "b"}
+
+
+def test_a_sampler_derived_from_the_sdks() -> None:
+    """One that decides in its own way sees them, too."""
+    sampler = LookingParentBased(ALWAYS_ON)
+    sampler.seen = []
+    started(TracerProvider(sampler, shutdown_on_exit=False))
+    assert sampler.seen == [{"a": "b"}]
+
+
+def test_a_processor_that_is_added_later() -> None:
+    """It sees the attributes of the very next span."""
+    provider, looking = TracerProvider(shutdown_on_exit=False), Looking()
+    started(provider)
+    provider.add_span_processor(looking)
+    started(provider)
+    assert looking.seen == [{"a": "b"}]
+
+
+def test_a_start_that_is_not_sampled() -> None:
+    """There is nothing to set on a span that does not record."""
+    assert not started(TracerProvider(ALWAYS_OFF, shutdown_on_exit=False)).is_recording()
+
+
+def test_a_tracer_of_another_make() -> None:
+    """It is used as the API says."""
+    span = start_client_span(NoOpTracer(), "call", Context(), {"a": "b"}, 5)
+    assert not span.is_recording()

@@ -10,9 +10,10 @@ from typing import Any, Final, NamedTuple
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
-from opentelemetry.trace import Span, SpanKind, Tracer
+from opentelemetry.trace import Span, Tracer
 
 from spanback import semconv as sc
+from spanback._bounded import start_client_span
 from spanback._said import Entry, with_entry
 from spanback._settings import IN_FORCE
 from spanback._settings import current as current_settings
@@ -135,7 +136,7 @@ def _open(request: Request, tracer: Tracer, context: Context, start_time_ns: int
         attributes[sc.SERVER_ADDRESS] = request.server_address
         if request.server_port is not None:
             attributes[sc.SERVER_PORT] = request.server_port
-    span = tracer.start_span(name, context, SpanKind.CLIENT, attributes, start_time=start_time_ns)
+    span = start_client_span(tracer, name, context, attributes, start_time_ns)
     return Call(request, span, context, start_time_ns, is_own=True, attributes=attributes)
 
 

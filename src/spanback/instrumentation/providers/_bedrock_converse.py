@@ -7,17 +7,8 @@ from typing import Any, Final, cast
 
 from spanback import semconv as sc
 from spanback._messages import Message, OutputMessage, Part, ToolDefinition
-from spanback.instrumentation._adapter import (
-    Attributes,
-    Body,
-    Clip,
-    Field,
-    body_reader,
-    member,
-    members,
-    response_reader,
-    text,
-)
+from spanback.instrumentation._adapter import Attributes, Body, Clip, member, members, text
+from spanback.instrumentation._tables import Field, body_reader, response_reader
 from spanback.instrumentation.providers._chat import output_type, texts
 
 _MEDIA: Final = ("image", "audio", "video", "document")

@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple, cast
 
 from spanback import semconv as sc
 from spanback._messages import Message, OutputMessage, TextPart
-from spanback.instrumentation._adapter import Attributes, Body, Clip, Field, body_reader, member, members, text
+from spanback.instrumentation._adapter import Attributes, Body, Clip, member, members, text
+from spanback.instrumentation._tables import Field, body_reader
 from spanback.instrumentation.providers import _bedrock_converse as converse
 from spanback.instrumentation.providers import _chat, anthropic
 from spanback.instrumentation.providers._bedrock_converse import as_body

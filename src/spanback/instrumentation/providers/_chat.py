@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any
 
 from spanback import semconv as sc
 from spanback._messages import Message, OutputMessage, Part, ToolDefinition
-from spanback.instrumentation._adapter import (
-    Attributes,
-    Body,
-    Clip,
-    Field,
-    body_reader,
-    member,
-    members,
-    response_reader,
-    text,
-)
+from spanback.instrumentation._adapter import Attributes, Body, Clip, member, members, text
+from spanback.instrumentation._tables import Field, body_reader, response_reader
 
+_finish_reason = attrgetter("finish_reason")
+_TEXT = {str}
 _SAME_IN_ALL_CHUNKS = ("id", "model", "service_tier", "system_fingerprint")
 EXTRA = "__pydantic_extra__"
 """Where models of pydantic keep what is no field of theirs."""
@@ -88,11 +82,13 @@ _read_response = response_reader(
 def read_response(response: Any) -> Attributes:
     """Attributes of a chat or text completion. Token counts are as the provider gave them; totals include the parts."""
     attributes = _read_response(response)
-    reasons: list[str] = []
-    for choice in (response.get("choices") if isinstance(response, dict) else getattr(response, "choices", None)) or ():
-        reason = choice.get("finish_reason") if isinstance(choice, dict) else getattr(choice, "finish_reason", None)
-        if isinstance(reason, str) and reason:
-            reasons.append(reason if type(reason) is str and reason.isascii() else text(reason) or "")
+    try:
+        reasons = tuple(map(_finish_reason, response.choices))
+        is_plain = set(map(type, reasons)) == _TEXT and "".join(reasons).isascii() and all(reasons)
+    except (AttributeError, TypeError):  # a dict, or no choices
+        reasons, is_plain = tuple(member(choice, "finish_reason") for choice in members(response, "choices")), False
+    if not is_plain:
+        reasons = tuple(reason for reason in map(text, reasons) if reason)
     if reasons:
         attributes[sc.GEN_AI_RESPONSE_FINISH_REASONS] = reasons
     return attributes

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from spanback import semconv as sc
-from spanback.instrumentation._adapter import Endpoint, Field, body_reader, response_reader
+from spanback.instrumentation._adapter import Endpoint
+from spanback.instrumentation._tables import Field, body_reader, response_reader
 from spanback.instrumentation.providers import _chat
 
 read_request: Final = body_reader(

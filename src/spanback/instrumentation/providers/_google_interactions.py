@@ -9,18 +9,8 @@ from typing import Any, Final
 
 from spanback import semconv as sc
 from spanback._messages import Message, OutputMessage, Part
-from spanback.instrumentation._adapter import (
-    Attributes,
-    Body,
-    Clip,
-    Field,
-    Received,
-    body_reader,
-    member,
-    members,
-    response_reader,
-    text,
-)
+from spanback.instrumentation._adapter import Attributes, Body, Clip, Received, member, members, text
+from spanback.instrumentation._tables import Field, body_reader, response_reader
 from spanback.instrumentation.providers._chat import texts, tool_definitions
 from spanback.instrumentation.providers._google_contents import (
     TOOL_PROMPTS,

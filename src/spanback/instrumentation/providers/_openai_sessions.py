@@ -15,17 +15,15 @@ from spanback.instrumentation._adapter import (
     Body,
     Clip,
     Endpoint,
-    Field,
     Heard,
     Received,
     Request,
     Target,
-    body_reader,
     member,
     members,
-    response_reader,
     text,
 )
+from spanback.instrumentation._tables import Field, body_reader, response_reader
 from spanback.instrumentation.providers import _responses
 
 _EMPTY: Body = {}

@@ -8,19 +8,8 @@ from typing import Any
 
 from spanback import semconv as sc
 from spanback._messages import Message, OutputMessage, Part
-from spanback.instrumentation._adapter import (
-    NO_DIMENSIONS,
-    Attributes,
-    Body,
-    Clip,
-    Dimensions,
-    Field,
-    body_reader,
-    member,
-    members,
-    response_reader,
-    text,
-)
+from spanback.instrumentation._adapter import NO_DIMENSIONS, Attributes, Body, Clip, Dimensions, member, members, text
+from spanback.instrumentation._tables import Field, body_reader, response_reader
 from spanback.instrumentation.providers._chat import output_type, part_of, service_tier, tool_definitions
 
 _FINISH_REASONS = {"failed": "error", "cancelled": "cancelled"}

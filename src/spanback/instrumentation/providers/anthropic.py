@@ -8,20 +8,8 @@ from typing import Any, Final
 
 from spanback import semconv as sc
 from spanback._messages import Message, OutputMessage, Part
-from spanback.instrumentation._adapter import (
-    Attributes,
-    Body,
-    Clip,
-    Endpoint,
-    Field,
-    Received,
-    Request,
-    body_reader,
-    member,
-    members,
-    response_reader,
-    text,
-)
+from spanback.instrumentation._adapter import Attributes, Body, Clip, Endpoint, Received, Request, member, members, text
+from spanback.instrumentation._tables import Field, body_reader, response_reader
 from spanback.instrumentation.providers._chat import blob, media, output_type, texts, tool_definitions
 from spanback.instrumentation.providers._handing_over import hand_over
 from spanback.instrumentation.providers._stainless import StainlessAdapter

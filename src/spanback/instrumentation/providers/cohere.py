@@ -13,19 +13,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from spanback import semconv as sc
-from spanback.instrumentation._adapter import (
-    Attributes,
-    Endpoint,
-    Field,
-    Received,
-    Request,
-    Target,
-    body_reader,
-    member,
-    members,
-    response_reader,
-    text,
-)
+from spanback.instrumentation._adapter import Attributes, Endpoint, Received, Request, Target, member, members, text
+from spanback.instrumentation._tables import Field, body_reader, response_reader
 from spanback.instrumentation.providers import _chat, _cohere_messages
 from spanback.instrumentation.providers._places import place
 

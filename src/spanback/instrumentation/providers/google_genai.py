@@ -17,16 +17,14 @@ from spanback.instrumentation._adapter import (
     Attributes,
     Body,
     Endpoint,
-    Field,
     Received,
     Request,
     Target,
-    body_reader,
     member,
     members,
-    response_reader,
     text,
 )
+from spanback.instrumentation._tables import Field, body_reader, response_reader
 from spanback.instrumentation.providers import _google_contents, _google_interactions
 from spanback.instrumentation.providers._chat import choice_count, texts
 from spanback.instrumentation.providers._google_contents import (

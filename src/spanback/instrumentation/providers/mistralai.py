@@ -13,16 +13,14 @@ from spanback.instrumentation._adapter import (
     Body,
     Clip,
     Endpoint,
-    Field,
     Received,
     Request,
     Target,
-    body_reader,
     member,
     members,
-    response_reader,
     text,
 )
+from spanback.instrumentation._tables import Field, body_reader, response_reader
 from spanback.instrumentation.providers import _chat, _conversations, _responses
 from spanback.instrumentation.providers._places import place
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from spanback import semconv as sc
-from spanback.instrumentation._adapter import Attributes, Body, Endpoint, Field, response_reader, text
+from spanback.instrumentation._adapter import Attributes, Body, Endpoint, text
+from spanback.instrumentation._tables import Field, response_reader
 from spanback.instrumentation.providers import _chat
 from spanback.instrumentation.providers._embeddings import EMBEDDINGS
 from spanback.instrumentation.providers._stainless import StainlessAdapter
