@@ -88,8 +88,29 @@ def test_all_ways_in_are_guarded(tracer: trace.Tracer) -> None:
     assert [(number, problem.rule) for number, problem in batch.value.problems] == [(0, SELF_RULE)]
 
 
+def test_no_agent_withdraws_a_users_signal(tracer: trace.Tracer, telemetry: InMemoryTelemetry) -> None:
+    """Not by its receipt, its id or its target, nor by saying that it was the system's; its own signals it may."""
+    chat = tracer.start_span("chat", attributes=CHAT)
+    theirs = spanback.record_feedback(chat, signals.THUMBS_DOWN, feedback_id="theirs")
+    preferred = spanback.record_preference(fake_ref(), chat, feedback_id="preferred")
+    recorded = len(telemetry.feedback)
+    with trace.use_span(chat), tracer.start_as_current_span("tool"):
+        own = spanback.record_feedback(chat, score=1, source="system", feedback_id="own")
+        assert refused(lambda: spanback.retract_feedback(theirs))
+        assert refused(lambda: spanback.retract_feedback("theirs", source="system"))
+        assert refused(lambda: spanback.retract_feedback("forgotten", chat))
+        assert refused(lambda: spanback.retract_feedback(target=chat, signal=signals.THUMBS_DOWN, user_id="anna"))
+        assert refused(lambda: spanback.retract_feedback(preferred))
+        assert len(telemetry.feedback) == recorded + 1
+        assert not refused(lambda: spanback.retract_feedback(own))
+        assert not refused(lambda: spanback.retract_feedback("of an earlier process"))
+    chat.end()
+    assert spanback.retract_feedback(theirs).status == "recorded"
+
+
 def test_an_app_may_allow_it(tracer: trace.Tracer, configure: Callable[..., Any]) -> None:
     """`instrument(self_rating=True)` is an app's own decision."""
     configure(self_rating=True)
     with tracer.start_as_current_span("rated", attributes=CHAT):
-        assert spanback.record_feedback(signal=signals.THUMBS_UP).status == "recorded"
+        receipt = spanback.record_feedback(signal=signals.THUMBS_UP)
+        assert (receipt.status, spanback.retract_feedback(receipt).status) == ("recorded", "recorded")

@@ -1,4 +1,4 @@
-"""Nobody rates their own output: a user's signal is not given by code that runs inside of what it rates."""
+"""Nobody rates their own output: a user's signal is neither given nor withdrawn by code inside of what it rates."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _GUARDED_KINDS: Final = frozenset({"LLM", "AGENT"})
 
 
 def refuse_self_rating(feedback: Feedback, target: Target, settings: Settings) -> None:
-    """Refuses a user's signal on a model call or an agent from inside of its own span.
+    """Refuses a user's signal on a model call or an agent, or its withdrawal, from inside of its own span.
 
     Only spans of model calls, agents and whatever else says `gen_ai.operation.name` are guarded: an app may rate the
     request that it is answering. A stream is left once the call has returned it, so that rating it while it is read is

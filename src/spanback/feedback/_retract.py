@@ -8,6 +8,7 @@ from spanback import _settings
 from spanback.errors import InvalidFeedback
 from spanback.feedback import _emit, _rules
 from spanback.feedback._attributes import Emission, Relation
+from spanback.feedback._guard import refuse_self_rating
 from spanback.feedback._ids import vote_id
 from spanback.feedback._model import withdrawal
 from spanback.feedback._presets import USUAL
@@ -69,8 +70,8 @@ def retract_feedback(
         What really happened; `unresolved` where it is not known what was rated.
 
     Raises:
-        InvalidFeedback: An argument breaks its rule, or nothing says which signal is meant. Nothing is emitted then.
-            Nothing else is ever raised.
+        InvalidFeedback: An argument breaks its rule, nothing says which signal is meant, or it is a user's on the very
+            call or agent that the code runs inside of. Nothing is emitted then. Nothing else is ever raised.
     """
     own_id = feedback_id.feedback_id if isinstance(feedback_id, Receipt) else feedback_id
     if target is None and isinstance(feedback_id, Receipt):
@@ -91,6 +92,10 @@ def retract_feedback(
     aim |= {"tool_call_id": tool_call_id, "document_id": document_id}
     targets = _targets(target, aim, recent, has_id=own_id is not None)
     settings = _settings.current()
+    # Who gave the signal is what it says itself, where that is known, and not what the withdrawal says.
+    given = feedback if recent is None else feedback._replace(source=recent[2])
+    for one, _ in targets:
+        refuse_self_rating(given, one, settings)
     key = settings.user_hash_key
     said_id = feedback.feedback_id or vote_id(targets, feedback, key)
     if said_id is None:
