@@ -1,20 +1,26 @@
 """Attributes set and read at once, behind the public names of the SDK.
 
 The SDK looks at each attribute by itself, again, though spanback has only values of exact types and texts that can be
-sent; that is a third of what a span costs. Where a limit on the length of values is set, where there is little room
+sent; that is a third of what a span costs, and half of what a log record does. Where a limit on the length of values is set, where there is little room
 left, where somebody looks at attributes as a span starts, and where the SDK keeps things in another way than those of
 1.38 to 1.45 do, the public way is gone.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
+from opentelemetry._logs import Logger, LogRecord
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Tracer
 
+from spanback._never_raise import never_raise
+
+_SDK: Final = "opentelemetry.sdk.trace"
+_LOGS_SDK: Final = "opentelemetry.sdk._logs"
 _HELD: Final[Any] = BoundedAttributes
 _KNOWN: Final = {"_dict", "maxlen", "max_value_len", "_immutable"} <= vars(BoundedAttributes(immutable=False)).keys()
 
@@ -52,13 +58,44 @@ def set_attributes(span: Span, attributes: Mapping[str, Any]) -> None:
         span: Any span.
         attributes: Names, and values of type str, bool, int or float, or lists and tuples of those.
     """
-    held: Any = getattr(span, "_attributes", None)
-    if _KNOWN and type(held) is _HELD and span.is_recording() and held.max_value_len is None:
-        values: dict[str, Any] = held._dict  # noqa: SLF001 - it has no public name
-        if held.maxlen is None or len(values) + len(attributes) <= held.maxlen:
-            values.update(attributes if list not in map(type, attributes.values()) else _with_tuples(attributes))
-            return
-    span.set_attributes(attributes)
+    if not (span.is_recording() and _filled(getattr(span, "_attributes", None), attributes)):
+        span.set_attributes(attributes)
+
+
+def add_event(span: Span, name: str, attributes: Mapping[str, Any], time_ns: int) -> None:
+    """Adds an event to a span that is open.
+
+    Args:
+        span: Any span.
+        name: The event's name.
+        attributes: As for `set_attributes`.
+        time_ns: When it was, in ns since the epoch.
+    """
+    event: Any = None
+    limits: Any = getattr(span, "_limits", None)
+    if limits is not None and hasattr(span, "_add_event"):
+        event = never_raise(_event, limits, name, attributes, time_ns)
+    if event is None:
+        span.add_event(name, attributes, time_ns)
+    else:
+        adding: Any = span
+        adding._add_event(event)  # noqa: SLF001 - `add_event` ends there
+
+
+def emit(logger: Logger, record: LogRecord, attributes: Mapping[str, Any]) -> None:
+    """Emits a log record.
+
+    Args:
+        logger: Any logger.
+        record: The record, without attributes.
+        attributes: As for `set_attributes`.
+    """
+    made: Any = never_raise(_made, logger, record) if hasattr(logger, "_log_record_limits") else None
+    if made is not None and _filled(record.attributes, attributes):
+        logger.emit(made)
+    else:
+        record.attributes = attributes
+        logger.emit(record)
 
 
 def plain(held: Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -71,6 +108,32 @@ def plain(held: Mapping[str, Any] | None) -> Mapping[str, Any]:
     if _KNOWN and type(bounded) is _HELD:
         return bounded._dict  # noqa: SLF001 - as above
     return held or {}
+
+
+def _event(limits: Any, name: str, attributes: Mapping[str, Any], time_ns: int) -> Any:
+    """An event as the SDK's spans hold it; None where the attributes must be looked at."""
+    held: Any = _HELD(limits.max_event_attributes, None, immutable=True, max_value_len=limits.max_attribute_length)
+    return sys.modules[_SDK].Event(name, held, time_ns) if _filled(held, attributes) else None
+
+
+def _made(logger: Any, record: LogRecord) -> Any:
+    """What the SDK's logger would make of a record; None for a logger of another make."""
+    sdk: Any = sys.modules.get(_LOGS_SDK)
+    if sdk is None or not isinstance(logger, sdk.Logger):
+        return None
+    scope, limits = logger.instrumentation_scope, logger._log_record_limits  # noqa: SLF001 - it has no public name
+    return sdk.ReadWriteLogRecord(record, logger.resource, scope, limits)
+
+
+def _filled(held: Any, attributes: Mapping[str, Any]) -> bool:
+    """Whether the attributes are there now, or must be set in the public way."""
+    if not _KNOWN or type(held) is not _HELD or held.max_value_len is not None:
+        return False
+    values: dict[str, Any] = held._dict  # noqa: SLF001 - it has no public name
+    if held.maxlen is not None and len(values) + len(attributes) > held.maxlen:
+        return False
+    values.update(attributes if list not in map(type, attributes.values()) else _with_tuples(attributes))
+    return True
 
 
 def _with_tuples(attributes: Mapping[str, Any]) -> dict[str, Any]:

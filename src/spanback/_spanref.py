@@ -11,10 +11,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import compress
 from operator import attrgetter
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from spanback import _tokens, semconv
-from spanback._token_keys import decoded, encoded
+from spanback._token_keys import encoded, loosely_decoded
 from spanback._tokens import Rated, Terms
 from spanback.errors import TokenInvalid
 
@@ -44,8 +44,11 @@ _HANDLE_LENGTH: Final = 13
 
 _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
 _SAMPLED: Final = 0x01
-_PACKED: Final = struct.Struct(">16s8s?Q8s")
-"""Trace id, span id, sampled, start time in ns, root span id; 0 for what is not known. 55 characters of a token."""
+_PACKED: Final = struct.Struct(">QQQ?QQ")
+"""Trace id in halves, span id, sampled, start time in ns, root span id; 0 for what is not known. 55 characters of a
+token."""
+_HALF_BITS: Final = 64
+_HALF: Final = (1 << _HALF_BITS) - 1
 _CLAIM_NAMES: Final = {
     "r": "response_id",
     "p": "provider_name",
@@ -176,9 +179,9 @@ class SpanRef:
             MissingTokenKey: There is no key to sign with.
             InvalidSetting: An argument breaks its rule.
         """
-        trace_id, span_id = self.trace_id.to_bytes(16, "big"), self.span_id.to_bytes(8, "big")
-        root_span_id = (self.root_span_id or 0).to_bytes(8, "big")
-        packed = _PACKED.pack(trace_id, span_id, self.sampled, self.start_time_ns or 0, root_span_id)
+        halves = self.trace_id >> _HALF_BITS, self.trace_id & _HALF
+        times = self.start_time_ns or 0, self.root_span_id or 0
+        packed = _PACKED.pack(*halves, self.span_id, self.sampled, *times)
         core: Rated = {"t": encoded(packed).decode()}
         known: Rated = {name: value for name, value in zip(_CLAIM_NAMES, _CLAIM_VALUES(self), strict=True) if value}
         if self.tags:
@@ -193,19 +196,34 @@ class SpanRef:
         Raises:
             TokenInvalid: The claims hold none.
         """
-        packed = rated.get("t")
-        known: dict[str, Any] = {field: rated.get(name) for name, field in _CLAIM_NAMES.items()}
-        tags = rated.get("g", [])
-        texts = (*known.values(), *(cast("list[object]", tags) if isinstance(tags, list) else [0]))
-        if not isinstance(packed, str) or not all(isinstance(value, (str, type(None))) for value in texts):
+        packed, tags = rated.get("t"), rated.get("g", _NO_TAGS)
+        texts = tuple(map(rated.get, _CLAIM_NAMES))
+        if not isinstance(packed, str) or not _TEXT_KINDS.issuperset(map(type, texts)):
+            raise TokenInvalid(_NO_SPAN)
+        if tags is not _NO_TAGS and not (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)):
             raise TokenInvalid(_NO_SPAN)
         try:
-            trace_id, span_id, sampled, start_time_ns, root = _PACKED.unpack(decoded(packed.encode()))
+            high, low, span_id, sampled, start_time_ns, root_span_id = _PACKED.unpack(loosely_decoded(packed.encode()))
         except (ValueError, struct.error):
             raise TokenInvalid(_NO_SPAN) from None
-        known["root_span_id"] = int.from_bytes(root, "big") or None
-        ids = int.from_bytes(trace_id, "big"), int.from_bytes(span_id, "big")
-        return cls(*ids, sampled, start_time_ns or None, tags=tuple(tags), **known)
+        response_id, provider, request_model, response_model, prompt, version, conversation, experiment, variant = texts
+        return cls(
+            high << _HALF_BITS | low,
+            span_id,
+            sampled,
+            start_time_ns or None,
+            response_id,
+            provider,
+            request_model,
+            response_model,
+            prompt,
+            version,
+            conversation,
+            tuple(tags),
+            experiment,
+            variant,
+            root_span_id or None,
+        )
 
     def dimensions(self) -> Iterator[tuple[str, str | tuple[str, ...]]]:
         """The attributes that feedback copies, under their own names; those not known are left out."""
@@ -213,6 +231,8 @@ class SpanRef:
         return compress(zip(_DIMENSION_NAMES, values, strict=True), values)
 
 
+_NO_TAGS: Final[tuple[str, ...]] = ()
+_TEXT_KINDS: Final = frozenset((str, type(None)))
 _CLAIM_VALUES: Final = attrgetter(*_CLAIM_NAMES.values())
 _NO_SPAN: Final = "the token names no span"
 _DIMENSION_VALUES: Final = attrgetter(

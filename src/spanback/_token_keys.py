@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
@@ -149,7 +149,7 @@ def public_key(text: str) -> str:
 
 def encoded(value: bytes) -> bytes:
     """Base64url without padding."""
-    return urlsafe_b64encode(value).rstrip(b"=")
+    return b2a_base64(value, newline=False).translate(_URLSAFE, b"=")
 
 
 def decoded(value: bytes) -> bytes:
@@ -158,10 +158,24 @@ def decoded(value: bytes) -> bytes:
     Raises:
         ValueError: It is none, or not in the one form that encoding gives.
     """
-    found = urlsafe_b64decode(value + b"=" * (-len(value) % 4))
+    found = loosely_decoded(value)
     if encoded(found) != value:
         raise Base64Error("not canonical")
     return found
+
+
+def loosely_decoded(value: bytes) -> bytes:
+    """The same of what is signed, so that nobody can spell it in another way.
+
+    Raises:
+        ValueError: It is no base64url.
+    """
+    return a2b_base64(value.translate(_FROM_URLSAFE) + b"==")
+
+
+_URLSAFE: Final = bytes.maketrans(b"+/", b"-_")
+_FROM_URLSAFE: Final = bytes.maketrans(b"-_", b"+/")
+# `base64` takes several times as long, with the same functions behind it.
 
 
 def _read(text: str, shown: str) -> TokenKey:

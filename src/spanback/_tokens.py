@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, cast
 
 from spanback import _settings
-from spanback._token_keys import TokenKey, TokenKeys, decoded, encoded, read_keys
+from spanback._token_keys import TokenKey, TokenKeys, decoded, encoded, loosely_decoded, read_keys
 from spanback.errors import InvalidSetting, TokenExpired, TokenForeign, TokenInvalid, TokenNotYetValid
 
 TOKEN_LIMIT_CHARACTERS: Final = 4_096
@@ -173,7 +173,7 @@ def _signed(key: TokenKey, claims: Rated) -> str:
 def _read(payload: bytes) -> Rated:
     """The claims of a payload that one of the keys has signed."""
     try:
-        claims: object = _DECODE(decoded(payload).decode())
+        claims: object = _DECODE(loosely_decoded(payload).decode())
     except (ValueError, RecursionError):
         raise TokenInvalid(_NO_TOKEN) from None
     if not isinstance(claims, dict):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry._logs import LogRecord
 from opentelemetry.context import Context
+from opentelemetry.sdk._logs import LoggerProvider, export
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -25,7 +27,10 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.trace import NonRecordingSpan, NoOpTracer, SpanContext, SpanKind
 
 from spanback import _bounded
-from spanback._bounded import set_attributes, start_client_span
+from spanback._bounded import add_event, emit, set_attributes, start_client_span
+
+# What they are called in newer and in older releases.
+InMemoryLogs: Any = vars(export).get("InMemoryLogRecordExporter") or vars(export)["InMemoryLogExporter"]
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 PLAIN = st.text(st.characters(exclude_categories=["Cs"])) | st.booleans() | st.integers() | st.floats(allow_nan=False)
@@ -39,6 +44,7 @@ def span_with(limits: SpanLimits | None = None) -> Any:
     return provider.get_tracer("test").start_span("call", attributes={"a": "first", "z": 1})
 
 
+@settings(deadline=None)
 @given(ATTRIBUTES)
 def test_the_same_as_the_sdks_own(attributes: dict[str, Any]) -> None:
     """Names, values and types are those that the SDK's own way gives."""
@@ -179,3 +185,110 @@ def test_a_tracer_of_another_make() -> None:
     """It is used as the API says."""
     span = start_client_span(NoOpTracer(), "call", Context(), {"a": "b"}, 5)
     assert not span.is_recording()
+
+
+def shown(attributes: Any) -> list[tuple[str, Any, type]]:
+    """Names, values and types."""
+    return [(name, value, type(value)) for name, value in attributes.items()]
+
+
+@settings(deadline=None)
+@given(ATTRIBUTES)
+def test_an_event_is_the_sdks_own(attributes: dict[str, Any]) -> None:
+    """Its attributes are in the same order, too, and nobody can change them any more."""
+    ours, theirs = span_with(), span_with()
+    add_event(ours, "rated", attributes, 7)
+    theirs.add_event("rated", attributes, 7)
+    (event,), (expected,) = ours.events, theirs.events
+    assert (event.name, event.timestamp, shown(event.attributes)) == ("rated", 7, shown(expected.attributes))
+    assert type(event) is type(expected)
+    with pytest.raises(TypeError):
+        event.attributes["more"] = 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "kept"),
+    [
+        (SpanLimits(max_event_attributes=1), [{"c": 2}]),
+        (SpanLimits(max_event_attributes=2), [{"b": "long text", "c": 2}]),
+        (SpanLimits(max_event_attributes=SpanLimits.UNSET), [{"b": "long text", "c": 2}]),
+        (SpanLimits(max_attribute_length=4), [{"b": "long", "c": 2}]),
+        (SpanLimits(max_events=0), []),
+    ],
+    ids=["too many", "just enough", "no limit", "too long", "no events"],
+)
+def test_limits_of_the_sdk_on_events(limits: SpanLimits, kept: list[Any], complaints: Any) -> None:
+    """What the app allows an event is what it gets."""
+    span = span_with(limits)
+    add_event(span, "rated", {"b": "long text", "c": 2}, 7)
+    complaints.take()
+    assert [dict(event.attributes) for event in span.events] == kept
+
+
+def test_events_of_another_layout_and_of_spans_that_take_none(monkeypatch: Any, complaints: Any) -> None:
+    """They go in the public way, which says what it does not take."""
+    ended = span_with()
+    ended.end()
+    add_event(ended, "rated", {"b": 1}, 7)
+    assert (complaints.take(), ended.events) == (["Tried calling _add_event on an ended span."], ())
+    add_event(NonRecordingSpan(SpanContext(1, 2, is_remote=False)), "rated", {"b": 1}, 7)
+    monkeypatch.setattr(_bounded, "_KNOWN", False)
+    span = span_with()
+    add_event(span, "rated", {"b": ["x"]}, 7)
+    assert [dict(event.attributes) for event in span.events] == [{"b": ("x",)}]
+
+
+def emitted(attributes: dict[str, Any]) -> Any:
+    """A log record as an exporter gets it."""
+    exporter = InMemoryLogs()
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(export.SimpleLogRecordProcessor(exporter))
+    emit(provider.get_logger("test", "1"), LogRecord(timestamp=7, observed_timestamp=8, event_name="rated"), attributes)
+    (found,) = exporter.get_finished_logs()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("variable", "kept"),
+    [
+        ("OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT=1", {"c": 2}),
+        ("OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT=2", {"b": "long text", "c": 2}),
+        ("OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT=4", {"b": "long", "c": 2}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Log record attributes were dropped")
+def test_limits_of_the_sdk_on_log_records(variable: str, kept: Any, monkeypatch: Any, complaints: Any) -> None:
+    """They are those of the SDK's variables."""
+    monkeypatch.setenv(*variable.split("="))
+    found = emitted({"b": "long text", "c": 2})
+    complaints.take()
+    if not hasattr(LoggerProvider(shutdown_on_exit=False), "_log_record_limits"):
+        pytest.skip("this release of the SDK keeps limits for itself")
+    assert dict(found.log_record.attributes) == kept
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_log_record_is_the_sdks_own(is_known: bool, monkeypatch: Any) -> None:
+    """It has the resource and the scope of its logger, and the attributes that it was given."""
+    monkeypatch.setattr(_bounded, "_KNOWN", is_known)
+    found = emitted({"b": ["x"], "c": 1.0, "d": True})
+    assert shown(found.log_record.attributes) == [("b", ("x",), tuple), ("c", 1.0, float), ("d", True, bool)]
+    assert (found.log_record.timestamp, found.log_record.event_name) == (7, "rated")
+    assert found.instrumentation_scope.name == "test"
+    resource = getattr(found, "resource", None) or found.log_record.resource
+    assert resource.attributes["telemetry.sdk.name"] == "opentelemetry"
+
+
+def test_a_logger_of_another_make() -> None:
+    """It gets the record with its attributes."""
+    taken: list[Any] = []
+
+    class Other:
+        _log_record_limits = None
+
+        def emit(self, record: LogRecord) -> None:
+            taken.append(record)
+
+    other: Any = Other()
+    emit(other, LogRecord(timestamp=7), {"b": 1})
+    assert [(type(record), record.attributes) for record in taken] == [(LogRecord, {"b": 1})]

@@ -61,7 +61,7 @@ def holding_tracer(tracer: Tracer, processor: Callable[[Any], object]) -> Tracer
     kind = _kind(own.__class__, ("sampler", "span_processor"))
     twin = kind.__new__(kind)
     twin.__dict__ = own.__dict__
-    twin.sampler = sdk.sampling.ALWAYS_ON
+    twin.sampler = _always(sdk)
     twin.span_processor = processor(own.span_processor)
     return twin
 
@@ -79,6 +79,26 @@ def holding_logger(logger: Logger, processor: Callable[[Any], object]) -> Logger
     return twin
 
 
+class _Always:
+    """Samples every span, as the SDK's ALWAYS_ON does, and looks at nothing: the parent of a carrier has no state."""
+
+    def __init__(self, result: Any) -> None:
+        self._result = result
+
+    def should_sample(self, *_: object, **__: object) -> Any:
+        """Yes."""
+        return self._result
+
+    def get_description(self) -> str:
+        """What it is called."""
+        return "AlwaysOnSampler"
+
+
+@lru_cache(maxsize=2)
+def _always(sdk: Any) -> _Always:
+    return _Always(sdk.sampling.SamplingResult(sdk.sampling.Decision.RECORD_AND_SAMPLE))
+
+
 @lru_cache(maxsize=8)
 def _kind(base: Any, slots: tuple[str, ...]) -> Any:
     # A slot of the class goes before the attribute of the same name in the shared state.
@@ -92,5 +112,5 @@ def _twin(tracer: Tracer) -> Tracer:
     kind = _kind(tracer.__class__, ("sampler",))
     twin = kind.__new__(kind)
     twin.__dict__ = tracer.__dict__
-    twin.sampler = sdk.sampling.ALWAYS_ON
+    twin.sampler = _always(sdk)
     return twin

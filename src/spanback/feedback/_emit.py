@@ -15,8 +15,7 @@ from opentelemetry import trace
 from opentelemetry._logs import Logger, LogRecord, SeverityNumber
 from opentelemetry.context import Context
 
-from spanback import semconv
-from spanback._bounded import set_attributes
+from spanback import _bounded, semconv
 from spanback._never_raise import never_raise
 from spanback._settings import Settings
 from spanback._spanref import SpanRef
@@ -210,8 +209,8 @@ def _carry(tracer: trace.Tracer, record: _Record, parent: Context) -> trace.Span
     span = tracer.start_span(name, parent, trace.SpanKind.INTERNAL, None, links, now_ns)
     if not span.is_recording():
         return None
-    set_attributes(span, attributes)
-    span.add_event(semconv.EVENT_EVALUATION_RESULT, event, now_ns)
+    _bounded.set_attributes(span, attributes)
+    _bounded.add_event(span, semconv.EVENT_EVALUATION_RESULT, event, now_ns)
     span.end(now_ns + CARRIER_DURATION_NS)
     return span.get_span_context()
 
@@ -220,18 +219,16 @@ def _log(logger: Logger, record: _Record, context: Context) -> bool:
     """Emits the log event; what it returns tells it from a call that raised."""
     (feedback, _, _, action, *_), _, attributes, event, now_ns = record
     category = "withdrawn" if action == "retract" else feedback.label or feedback.sentiment
-    logger.emit(
-        LogRecord(
-            timestamp=now_ns,
-            observed_timestamp=now_ns,
-            context=context,
-            severity_text="INFO",
-            severity_number=SeverityNumber.INFO,
-            body=f"Feedback {feedback.name}" if category is None else f"Feedback {feedback.name}: {category}",
-            attributes=attributes | event,
-            event_name=semconv.EVENT_EVALUATION_RESULT,
-        )
+    log_record = LogRecord(
+        timestamp=now_ns,
+        observed_timestamp=now_ns,
+        context=context,
+        severity_text="INFO",
+        severity_number=SeverityNumber.INFO,
+        body=f"Feedback {feedback.name}" if category is None else f"Feedback {feedback.name}: {category}",
+        event_name=semconv.EVENT_EVALUATION_RESULT,
     )
+    _bounded.emit(logger, log_record, attributes | event)
     return True
 
 

@@ -226,9 +226,9 @@ class Endpoint:
             raise Problem(405, "method", "The method is not allowed", detail, headers=(("allow", allowed),))
 
     def _check_body(self, head: Head) -> None:
-        kind, _, parameters = head.headers.get("content-type", "").partition(";")
-        charset = parameters.strip().lower().replace('"', "")
-        if kind.strip().lower() not in _TYPES or charset not in {"", "charset=utf-8"}:
+        given = head.headers.get("content-type", "")
+        kind, _, parameters = given.lower().replace('"', "").partition(";")
+        if given not in _TYPES and (kind.strip() not in _TYPES or parameters.strip() not in {"", "charset=utf-8"}):
             raise Problem(
                 415, "content-type", "Not this type", "content-type must be application/json or text/plain, in UTF-8"
             )

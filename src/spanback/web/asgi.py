@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Any, Final
+from functools import partial
+from types import coroutine
+from typing import Any, Final, TypeVar
 
 from spanback._telemetry import TELEMETRY
 from spanback.web._address import forwarded
@@ -17,6 +19,8 @@ from spanback.web._endpoint import Endpoint, Options, Pending, cut_off, too_long
 from spanback.web._http import Head, Problem, Response
 
 __all__ = ["Application", "FeedbackApp", "FeedbackMiddleware", "Receive", "Scope", "Send", "mounted"]
+
+T = TypeVar("T")
 
 _THREADS: Final = 4
 _SLOW_S: Final = 0.005
@@ -43,8 +47,7 @@ class FeedbackApp:
         self._endpoint = Endpoint(Options(**options))
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="spanback-feedback")
         # The first signal may set the SDK up, which imports exporters; how long one takes is not known before.
-        self._usual_s = 1.0
-        self._is_first = True
+        self._usual_s = 2 * _SLOW_S
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -69,9 +72,9 @@ class FeedbackApp:
             response, took_s = await self._run(self._timed, pending, body)
         else:
             response, took_s = self._timed(pending, body)
-        # Several count, since one may have taken long only because the machine had other things to do.
-        self._usual_s = took_s if self._is_first else self._usual_s * (1 - _WEIGHT) + took_s * _WEIGHT
-        self._is_first = False
+        # One may have taken long only because the machine had other things to do, or because the SDK was set up: it
+        # takes several in a row to say that they are slow, however long each of them took.
+        self._usual_s = self._usual_s * (1 - _WEIGHT) + min(took_s, 2 * _SLOW_S) * _WEIGHT
         return response
 
     def _timed(self, pending: Pending, body: bytes) -> tuple[Response, float]:
@@ -87,14 +90,38 @@ class FeedbackApp:
         options = self._endpoint.options
         reading = _read(receive, options.body_limit_bytes)
         try:
-            if sys.version_info >= (3, 11):
-                async with asyncio.timeout(options.body_timeout_s):  # wait_for makes a task, which takes longer
-                    body = await reading
-            else:  # pragma: no cover - the tests run with a newer one
-                body = await asyncio.wait_for(reading, options.body_timeout_s)
+            body = await _in_time(reading, options.body_timeout_s)
         except asyncio.TimeoutError:
             return self._endpoint.refuse(head, too_slow(options.body_timeout_s))
         return self._endpoint.refuse(head, body) if isinstance(body, Problem) else body
+
+
+async def _in_time(reading: Coroutine[Any, None, T], timeout_s: float) -> T:
+    """What a coroutine gives. Where it need not wait, as for a body that is there, no timer is made for it."""
+    if sys.version_info >= (3, 11):
+        try:
+            waited_for = reading.send(None)
+        except StopIteration as ended:
+            return ended.value
+        async with asyncio.timeout(timeout_s):  # wait_for would make a task
+            return await _begun(reading, waited_for)
+    return await asyncio.wait_for(reading, timeout_s)  # pragma: no cover - the tests run with a newer one
+
+
+@coroutine
+def _begun(reading: Coroutine[Any, None, T], waited_for: Any) -> Generator[Any, None, T]:
+    """The rest of a coroutine that has begun, and waits."""
+    while True:
+        try:
+            yield waited_for
+        except BaseException as error:  # noqa: BLE001 - it is the coroutine's: that it is cancelled, mostly
+            step = partial(reading.throw, error)
+        else:
+            step = partial(reading.send, None)
+        try:
+            waited_for = step()
+        except StopIteration as ended:
+            return ended.value
 
 
 def mounted(app: Application, path: str, feedback: Application) -> Application:
