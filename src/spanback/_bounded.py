@@ -1,9 +1,9 @@
 """Attributes set and read at once, behind the public names of the SDK.
 
 The SDK looks at each attribute by itself, again, though spanback has only values of exact types and texts that can be
-sent; that is a third of what a span costs, and half of what a log record does. Where a limit on the length of values is set, where there is little room
-left, where somebody looks at attributes as a span starts, and where the SDK keeps things in another way than those of
-1.38 to 1.45 do, the public way is gone.
+sent; that is a third of what a span costs, and half of what a log record does. Where a limit on the length of values
+is set, where there is little room left, where somebody looks at attributes as a span starts, and where the SDK keeps
+things in another way than those of 1.38 to 1.45 do, the public way is gone.
 """
 
 from __future__ import annotations
