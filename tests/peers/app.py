@@ -98,6 +98,33 @@ def langfuse() -> Callable[[], None]:
     return no_provider
 
 
+SAID: dict[str, Any] = {
+    "prompt_name": "greeting",
+    "prompt_version": "7",
+    "conversation_id": "conv-1",
+    "user_id": "anna",
+    "tags": ["beta", "é"],
+    "experiment": "tone",
+    "variant": "warm",
+}
+"""What the app says about each of its calls."""
+
+NAMES = (
+    "gen_ai.prompt.name",
+    "gen_ai.prompt.version",
+    "gen_ai.conversation.id",
+    "user.hash",
+    "spanback.tags",
+    "feature_flag.key",
+    "feature_flag.result.variant",
+)
+
+
+def said(span: Any) -> dict[str, Any]:
+    """What a span says of it."""
+    return {name: span.attributes[name] for name in NAMES if name in span.attributes}
+
+
 PEERS = {one.__name__: one for one in (openllmetry, openinference, genai, openlit, logfire, langfuse)}
 
 
@@ -107,7 +134,12 @@ def tell(call: str, found: Any) -> None:
     EXPORTER.clear()
     reference = spanback.reference(found)
     by_id = spanback.reference(found.id)
+    spanback.record_feedback(found, score=1)
+    (carrier,) = EXPORTER.get_finished_spans()
+    EXPORTER.clear()
     told = {
+        "said": [said(span) for span in spans],
+        "copied": said(carrier),
         "call": call,
         "scopes": [span.instrumentation_scope.name for span in spans],
         "reference": [span.context.span_id for span in spans].index(reference.span_id) if reference else None,
@@ -120,18 +152,28 @@ async def drive(when: str, server: LoopbackServer) -> None:
     """Calls the client in the styles that matter."""
     client, other = make_client(server), make_client(server, is_async=True)
     asked = {"model": MODEL, "messages": MESSAGES}
-    tell(f"{when}: chat", client.chat.completions.create(**asked))
-    tell(f"{when}: stream", list(client.chat.completions.create(**asked, stream=True))[-1])
-    tell(f"{when}: responses", client.responses.create(model=MODEL, input="x"))
-    tell(f"{when}: async chat", await other.chat.completions.create(**asked))
-    stream = await other.chat.completions.create(**asked, stream=True)
-    tell(f"{when}: async stream", [chunk async for chunk in stream][-1])
+    about = spanback.context(**SAID)
+    with about:
+        chat = client.chat.completions.create(**asked)
+    tell(f"{when}: chat", chat)
+    with about:
+        stream = client.chat.completions.create(**asked, stream=True)
+    tell(f"{when}: stream", list(stream)[-1])
+    with about:
+        response = client.responses.create(model=MODEL, input="x")
+    tell(f"{when}: responses", response)
+    async with about:
+        chat = await other.chat.completions.create(**asked)
+    tell(f"{when}: async chat", chat)
+    async with about:
+        chunks = await other.chat.completions.create(**asked, stream=True)
+    tell(f"{when}: async stream", [chunk async for chunk in chunks][-1])
     await other.close()
 
 
 async def main(peer: str, order: str, adopt: str = "") -> None:
     """Instruments in an order, calls, takes the peer away, calls, takes spanback away, calls."""
-    os.environ["OTEL_SDK_DISABLED"] = "false"
+    os.environ.update(OTEL_SDK_DISABLED="false", SPANBACK_USER_HASH_KEY="k" * 32)
     if peer != "logfire":
         provider()
     choices = {} if not adopt else {"adopt": adopt == "adopt"}

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 import spanback
 from spanback.demo._loopback import LoopbackServer
-from tests.peers.app import EXPORTER, provider
+from tests.peers.app import EXPORTER, SAID, provider, said
 
 MODEL = "gpt-4o-mini"
 
@@ -75,10 +75,15 @@ def tell(call: str, found: Any) -> None:
     spans = EXPORTER.get_finished_spans()
     EXPORTER.clear()
     reference = spanback.reference(found)
+    spanback.record_feedback(found, score=1)
+    (carrier,) = EXPORTER.get_finished_spans()
+    EXPORTER.clear()
     told = {
         "call": call,
         "ours": [span.name for span in spans if span.instrumentation_scope.name == "spanback"],
         "rated": [span.name for span in spans if reference and span.context.span_id == reference.span_id],
+        "said": [said(span) for span in spans if reference and span.context.span_id == reference.span_id],
+        "copied": said(carrier),
     }
     print(json.dumps(told), flush=True)
 
@@ -111,13 +116,13 @@ async def agents(server: LoopbackServer) -> None:
 
 async def main(peer: str, order: str) -> None:
     """Instruments in an order, and calls."""
-    os.environ["OTEL_SDK_DISABLED"] = "false"
+    os.environ.update(OTEL_SDK_DISABLED="false", SPANBACK_USER_HASH_KEY="k" * 32)
     if peer != "logfire_agents":
         provider()
     steps = [PEERS[peer], spanback.instrument]
     for step in steps if order == "peer first" else steps[::-1]:
         step()
-    with LoopbackServer(pause_s=0, chunk_pause_s=0) as server:
+    with LoopbackServer(pause_s=0, chunk_pause_s=0) as server, spanback.context(**SAID):
         await (langchain if peer.endswith("langchain") else agents)(server)
 
 

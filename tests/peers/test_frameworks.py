@@ -9,6 +9,8 @@ from importlib.util import find_spec
 
 import pytest
 
+from tests.peers.test_peers import SAID
+
 RATED = {
     "openinference_langchain": ("openinference.instrumentation.langchain", "ChatOpenAI"),
     "openllmetry_langchain": ("opentelemetry.instrumentation.langchain", "ChatOpenAI.chat"),
@@ -45,3 +47,6 @@ def test_a_call_through_a_framework_is_counted_once(peer: str, order: str) -> No
     assert [one["call"] for one in told] == CALLS[peer.rpartition("_")[2]]
     for one in told:
         assert (one["ours"], one["rated"]) == ([], [RATED[peer][1]]), one
+        (span,) = one["said"]
+        assert len(span.pop("user.hash")) == 64, one
+        assert (span, one["copied"]) == (SAID, SAID), one

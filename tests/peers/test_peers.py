@@ -27,6 +27,17 @@ WITHOUT_IDS = {"langfuse": {"chat", "stream", "responses"}, "openinference": {"s
 """Calls on whose spans a peer notes no response id: without our wrappers their spans cannot be found by it."""
 
 
+SAID = {
+    "gen_ai.prompt.name": "greeting",
+    "gen_ai.prompt.version": "7",
+    "gen_ai.conversation.id": "conv-1",
+    "spanback.tags": ["beta", "é"],
+    "feature_flag.key": "tone",
+    "feature_flag.result.variant": "warm",
+}
+"""What the app says about each call. Its span also says whose it is; feedback may be somebody else's."""
+
+
 def is_installed(peer: str) -> bool:
     """Whether a peer is there."""
     try:
@@ -85,6 +96,19 @@ def test_feedback_without_wrappers_of_ours(peer: str) -> None:
             kind = one["call"].split()[-1]
             has_id = kind not in WITHOUT_IDS.get(peer, set())
             assert (one["reference"] is not None, one["by id"]) == (has_id, has_id), one
+
+
+@installed
+@pytest.mark.parametrize("order", ["ours first", "peer first", "only"])
+def test_what_an_app_says_of_a_call_is_on_the_peers_span(peer: str, order: str) -> None:
+    """`spanback.context()` is on the span that the peer made, on no other one, and on feedback that finds it."""
+    both = [one for one in run(peer, order) if one.get("call", "").startswith("both")]
+    assert len(both) == 5
+    for one in both:
+        first, *others = one["said"]
+        assert len(first.pop("user.hash")) == 64, one
+        assert (first, others) == (SAID, [{}] * len(others)), one
+        assert one["copied"] == (SAID if one["by id"] else {}), one
 
 
 @installed

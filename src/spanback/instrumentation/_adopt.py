@@ -132,7 +132,7 @@ def around(context: Context, *, with_unseen: bool) -> Around | None:
     peer = None if span is None else peer_of(span, is_inside=True)
     if peer is not None:
         return Around(peer, span)
-    module = _unseen_peer()
+    module = unseen_peer()
     if module is None:
         return None
     noted = _latest.get()
@@ -144,8 +144,8 @@ def note(span: Span) -> None:
     _latest.set(span)
 
 
-def _unseen_peer() -> str | None:
-    """The module of a peer that is calling the client right now; its frame is on the stack."""
+def unseen_peer() -> str | None:
+    """The module of a peer that is calling the client right now; its frame is on the stack. Never raises."""
     modules = {name for name in _UNSEEN if name in sys.modules}
     frame = inspect.currentframe() if modules else None
     for _ in range(_DEEPEST_STACK):

@@ -22,7 +22,7 @@ from spanback._open_spans import OPEN_SPANS
 from spanback._spanref import RESPONSES, Handle
 from spanback._telemetry import SCOPE_NAME, TELEMETRY
 from spanback.instrumentation._adapter import text
-from spanback.instrumentation._adopt import CAPTURE, OPENINFERENCE_CALLS, OPENINFERENCE_KIND, note, peer_of
+from spanback.instrumentation._adopt import CAPTURE, OPENINFERENCE_CALLS, OPENINFERENCE_KIND, note, peer_of, unseen_peer
 from spanback.instrumentation._applying import apply_to
 
 _INSTRUMENTATIONS: Final = (
@@ -101,7 +101,8 @@ class Noticing:
         found: Any = context.get(CAPTURE)
         if found is not None:
             found.append(span)
-        if found is not None or peer_of(span) is not None:
+        # Some say what they are only at their end, and begin where no call of ours is around them.
+        if found is not None or peer_of(span) is not None or unseen_peer() is not None:
             never_raise(apply_to, span, context)
 
     def on_end(self, span: Any) -> None:
