@@ -93,22 +93,27 @@ def test_a_real_server_takes_feedback_and_gives_up_on_slow_bodies(kind, tmp_path
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="nothing is killed so there")
+@pytest.mark.parametrize("path", ["/", "/batch"])
 @pytest.mark.parametrize("kind", ["uvicorn", "wsgiref"])
-def test_what_was_accepted_survives_kill_9(kind, tmp_path):
-    """With a spool, 202 means that the signal is on disk: the next process sends it."""
+def test_what_was_accepted_survives_kill_9(kind, path, tmp_path):
+    """With a spool, 202 means that the signal, or each signal of the batch, is on disk, whatever becomes of us then."""
     variables = {"SPANBACK_TOKEN_KEYS": KEY, "SPANBACK_SPOOL": str(tmp_path / "spool.db")}
     accepted = []
     for run in range(2):
         folder = tmp_path / str(run)
         with served(kind, folder, **variables, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1") as (port, process):
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
-                for number in range(5):
-                    done = client.post("/", json={"score": 1, "feedback_id": f"{run}-{number}", "token": TOKEN})
-                    assert (done.status_code, done.json()["status"]) == (202, "spooled")
-                    accepted.append(done.json()["feedback_id"])
-            process.send_signal(signal.SIGKILL)
+                for number in range(3):
+                    signals = [{"score": 1, "feedback_id": f"{run}-{number}-{one}", "token": TOKEN} for one in range(3)]
+                    done = client.post(path, json=signals[0] if path == "/" else {"signals": signals})
+                    assert done.status_code == 202
+                    receipts = [done.json()] if path == "/" else done.json()["receipts"]
+                    assert [one["status"] for one in receipts] == ["spooled"] * (1 if path == "/" else 3)
+                    accepted += [one["feedback_id"] for one in receipts]
+                process.send_signal(signal.SIGKILL)
             process.wait(10)
     assert sorted(ids_in(tmp_path / "spool.db")) == sorted(accepted)
+    assert len(set(accepted)) == (6 if path == "/" else 18)
 
 
 def ids_in(spool: Path) -> list[str]:
