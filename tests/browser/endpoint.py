@@ -16,10 +16,17 @@ _TYPES = {".js": "text/javascript", "": "text/html; charset=utf-8"}
 
 
 class Request(NamedTuple):
-    """One request: `POST` with its body, or `DELETE` with the id and the token that the header holds."""
+    """One request: `POST` with its body, or `DELETE` with the id and the token that the header holds.
+
+    Attributes:
+        method: Of the request.
+        body: What it says.
+        is_beacon: Whether the page has sent it without waiting for an answer.
+    """
 
     method: str
     body: dict[str, Any]
+    is_beacon: bool = False
 
 
 class Answer(NamedTuple):
@@ -38,11 +45,13 @@ class Endpoint:
         page: What any page holds.
         requests: What came in, oldest first.
         answers: What the next requests are answered with; 202 where there is none left.
+        is_stalled: While it is set, nothing but beacons is taken.
     """
 
     page: str = ""
     requests: list[Request] = field(default_factory=list)
     answers: deque[Answer] = field(default_factory=deque)
+    is_stalled: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -83,10 +92,15 @@ class Endpoint:
                 self.reply(200, content, {"Content-Type": _TYPES[".js" if is_module else ""]})
 
             def do_POST(self) -> None:
+                is_beacon = self.headers["Sec-Fetch-Mode"] == "no-cors"
+                if endpoint.is_stalled.is_set() and not is_beacon:
+                    self.close_connection = True
+                    self.rfile.read(1_000_000)  # until the page has gone
+                    return
                 text = self.rfile.read(int(self.headers["Content-Length"]))
                 assert self.headers["Content-Type"] == "text/plain;charset=UTF-8"
                 assert self.path == "/feedback/"
-                self.note(Request("POST", json.loads(text)))
+                self.note(Request("POST", json.loads(text), is_beacon))
 
             def do_DELETE(self) -> None:
                 url = urlsplit(self.path)

@@ -199,6 +199,53 @@ def test_a_tab_closed_right_after_the_click_has_sent_it(answer, context, endpoin
     assert len(set(endpoint.ids)) == 1
 
 
+WITHOUT_KEEPALIVE = """
+  delete Request.prototype.keepalive;
+  const whole = fetch;
+  globalThis.fetch = (url, { keepalive, ...more }) => whole(url, more);
+"""
+
+
+def test_where_requests_end_with_their_page_a_beacon_is_sent(page, context, endpoint):
+    """A browser that knows no `keepalive` breaks off what has not been answered; the next page says it again."""
+    page.add_init_script(WITHOUT_KEEPALIVE)
+    page.goto(endpoint.url)
+    page.wait_for_function("globalThis.feedback")
+    endpoint.is_stalled.set()
+    page.evaluate("document.querySelector('feedback-thumbs').shadowRoot.querySelector('button').click()")
+    page.close(run_before_unload=True)
+    eventually(lambda: any(request.is_beacon for request in endpoint.requests))
+    endpoint.is_stalled.clear()
+    tab = context.new_page()
+    tab.goto(endpoint.url)
+    settled(tab)
+    assert endpoint.requests[-1].is_beacon is False
+    assert all({key: body[key] for key in UP} == UP for body in endpoint.bodies)
+    assert len(set(endpoint.ids)) == 1
+
+
+def test_what_a_hidden_page_cannot_fetch_is_tried_as_a_beacon(answer, endpoint):
+    """As where the quota of `keepalive` is used up. What that does not take either waits for the page to be seen."""
+    answer.evaluate(
+        """() => {
+          globalThis.beacons = [];
+          const [whole, refused] = [fetch, () => Promise.reject(new TypeError('Failed to fetch'))];
+          globalThis.fetch = refused;
+          navigator.sendBeacon = (url, text) => beacons.push([url, JSON.parse(text).name]) > 1;
+          feedback.rate(document.querySelector('feedback-thumbs').getAttribute('token'), { score: 1, name: 'first' });
+          globalThis.seen = () => (globalThis.fetch = whole);
+        }"""
+    )
+    answer.wait_for_function("Object.values(localStorage).some((text) => JSON.parse(text).tries === 1)")
+    assert answer.evaluate("beacons") == []
+    answer.evaluate("dispatchEvent(new Event('pagehide'))")
+    answer.wait_for_function("Object.values(localStorage).some((text) => JSON.parse(text).tries === 2)")
+    assert answer.evaluate("beacons") == [[f"{endpoint.url}feedback/", "first"]]
+    answer.evaluate("seen(); dispatchEvent(new Event('pageshow'))")
+    settled(answer)
+    assert endpoint.bodies == [{"name": "first", "score": 1}]
+
+
 @pytest.mark.parametrize("status", [500, 503, 429, 425])
 def test_what_may_pass_is_tried_again_with_the_same_id(answer, endpoint, status):
     """An error of the server is waited out, each time for longer."""

@@ -68,3 +68,21 @@ def test_a_page_of_another_origin_is_refused(page, endpoint, instrument, memory)
             page.get_by_role("button", name="Good answer").click()
         assert (failed.value.method, failed.value.url) == ("POST", f"{url}/")
     assert memory.spans == []
+
+
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_a_beacon_of_a_page_is_taken_as_any_other_signal(page, endpoint, instrument, memory, is_allowed):
+    """The real endpoint takes the text with the token in it from pages that the app has allowed, and no other."""
+    instrument()
+    key = new_key()
+    token = fake_ref(request_model="gpt-4o-mini").token(keys=[key])
+    with served(keys=[key], origins=[endpoint.url.rstrip("/")] if is_allowed else []) as url:
+        endpoint.page = "<!doctype html><title>Page</title>"
+        page.goto(endpoint.url)
+        signal = {"score": 1, "name": "user_thumbs", "feedback_id": "a", "token": token}
+        with page.expect_event("requestfinished" if is_allowed else "request") as asked:
+            assert page.evaluate("([url, signal]) => navigator.sendBeacon(url, JSON.stringify(signal))", [url, signal])
+        answer = asked.value.response()
+        assert (asked.value.method, answer.status) == ("POST", 202 if is_allowed else 403)
+        assert asked.value.headers["content-type"] == "text/plain;charset=UTF-8"
+    assert [span.name for span in memory.spans] == ["feedback user_thumbs"] * is_allowed

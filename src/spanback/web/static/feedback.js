@@ -1,11 +1,12 @@
-// Feedback from a browser. What each function does is said in feedback.d.ts.
+// What each function does is said in feedback.d.ts.
 
 const QUEUED = 'spanback:q:';
 const VOTED = 'spanback:v:';
 const LIMIT = 200; // the most that is kept of each kind
 const TIMEOUT_MS = 20_000;
-const LATE_MS = 5_000; // from here on a signal says when it was given
+const LATE_MS = 5_000;
 const KEEPALIVE_BYTES = 60_000; // browsers refuse more
+const OUTLIVES = 'keepalive' in Request.prototype; // whether requests outlive their page
 
 // Score and weight of what people do, as in `spanback.signals`.
 const IMPLICIT = {
@@ -14,7 +15,7 @@ const IMPLICIT = {
 };
 
 const settings = {
-  url: import.meta.url.replace(/[^/]*$/, ''), // the endpoint serves this file
+  url: import.meta.url.replace(/[^/]*$/, ''),
   storage: true,
   maxAgeMs: 7 * 86_400_000,
 };
@@ -24,8 +25,6 @@ export function configure(choices) {
   Object.assign(settings, choices);
   flush();
 }
-
-// -- one signal
 
 export function rate(token, signal, url) {
   const { feedback_id, ...body } = { name: 'user_feedback', ...signal };
@@ -59,8 +58,6 @@ function voteKey(token, name) {
 
 const voted = (token, name) => read(voteKey(token, name));
 const newId = () => [...crypto.getRandomValues(new Uint32Array(4))].map((part) => part.toString(16)).join('-');
-
-// -- what is kept
 
 const memory = {}; // where localStorage is full, forbidden or not wanted
 
@@ -102,21 +99,18 @@ function forget(key) {
 const keys = (kind) => [...new Set([memory, disk()].flatMap(Object.keys))].filter((key) => key.startsWith(kind));
 const isOld = (key) => !(read(key)?.at + settings.maxAgeMs > Date.now());
 
-// -- what is sent
-
 const inFlight = new Map(); // id to mark
 let draining;
 let timer;
 
 function enqueue(item) {
-  // The id is the key: of two signals with one id only the later one is still wanted.
   const url = (item.url ?? settings.url).replace(/\/*$/, '/');
   write(`${QUEUED}${item.id}`, { ...item, url, next: 0, tries: 0, mark: newId() });
   flush();
 }
 
 function flush() {
-  // One tab at a time; the others see a little later what it has removed.
+  // One tab at a time.
   draining ??= Promise.resolve(navigator.locks?.request(QUEUED, { ifAvailable: true }, drain) ?? drain())
     .catch(drain)
     .finally(() => {
@@ -138,9 +132,9 @@ function waiting(isFree = (item) => !inFlight.has(item.id)) {
   return keys(QUEUED).map(read).filter(isFree).sort((one, other) => one.next - other.next || one.at - other.at);
 }
 
-async function send(item) {
+async function send(item, isLast) {
   inFlight.set(item.id, item.mark);
-  const response = await request(item).catch(() => null);
+  const response = await request(item, isLast).catch(() => null);
   const answer = await response?.json().catch(() => null);
   if (inFlight.get(item.id) === item.mark) inFlight.delete(item.id);
   const status = response?.status ?? 0;
@@ -158,7 +152,7 @@ async function send(item) {
   }
 }
 
-async function request({ id, token, url, body, name, at }) {
+async function request({ id, token, url, body, name, at }, isLast) {
   const signal = AbortSignal.timeout(TIMEOUT_MS);
   if (!body) {
     const headers = { Authorization: `Bearer ${token}` };
@@ -167,7 +161,9 @@ async function request({ id, token, url, body, name, at }) {
   const late = Date.now() - at > LATE_MS && { observed_at: new Date(at).toISOString() };
   const text = JSON.stringify({ ...late, ...body, feedback_id: id, token });
   // Text needs no preflight, which would not outlive the page.
-  return fetch(url, { method: 'POST', body: text, keepalive: new Blob([text]).size < KEEPALIVE_BYTES, signal });
+  const post = { method: 'POST', body: text, keepalive: new Blob([text]).size < KEEPALIVE_BYTES, signal };
+  const beacon = () => isLast && void navigator.sendBeacon?.(url, text); // no answer: it is sent again later
+  return OUTLIVES || !isLast ? fetch(url, post).catch(beacon) : beacon();
 }
 
 function tell(how, { id, body, name }, status, answer) {
@@ -183,10 +179,9 @@ function hurry() {
 }
 
 function leave() {
-  if (navigator.onLine) waiting((item) => inFlight.get(item.id) !== item.mark).filter(isDue).forEach(send);
+  const left = waiting((item) => !OUTLIVES || inFlight.get(item.id) !== item.mark).filter(isDue);
+  if (navigator.onLine) left.forEach((item) => send(item, true));
 }
-
-// -- what people do
 
 export function observe(element, token, { dwellMs = 10_000, selectMs = 700, url } = {}) {
   const stopping = new AbortController();
@@ -235,8 +230,6 @@ export function observe(element, token, { dwellMs = 10_000, selectMs = 700, url 
   };
   return { signal, stop };
 }
-
-// -- what people click
 
 const THUMB = 'M7 11v9H4.5q-1 0-1-1v-7q0-1 1-1zl4-7.5q3 0 2.5 3L13 9h5.5q2.5 0 2 2.5l-1.4 7q-.4 1.5-2 1.5H7';
 const STAR = 'M12 3.2l2.7 5.5 6.1.9-4.4 4.3 1 6-5.4-2.8-5.4 2.8 1-6-4.4-4.3 6.1-.9z';
