@@ -1,4 +1,4 @@
-"""Builds the collector, Jaeger and Tempo from Go modules, once per set of committed inputs.
+"""Builds the collector, Jaeger, Tempo and Prometheus 3 from Go modules, once per set of committed inputs.
 
 The binaries are kept outside the tree, in ``$SPANBACK_CACHE``, ``$XDG_CACHE_HOME/spanback`` or
 ``~/.cache/spanback``, under a name that holds the hash of what they were built from.
@@ -32,6 +32,9 @@ COLLECTOR_BUILD = (
     ("go", "run", COLLECTOR_BUILDER, "--skip-compilation", "--skip-get-modules", "--config=builder.yaml"),
     (*GO_BUILD, "."),
 )
+# Without service discovery, which is most of what there is to build.
+PROMETHEUS = "github.com/prometheus/prometheus/cmd/"
+PROMETHEUS_BUILD = (*GO_BUILD, "-tags=remove_all_sd")
 
 
 class BackendUnavailableError(RuntimeError):
@@ -47,20 +50,27 @@ class Recipe:
     """How one server is built from its folder of committed inputs.
 
     Attributes:
-        name: The server's name and that of its folder under ``go/``.
+        name: The server's name.
         minutes: How long a first build takes on two cores, downloads included.
         commands: Run in a copy of the folder; the last one writes ``server``.
+        inputs: The folder under ``go/``, where it is not called as the server is.
     """
 
     name: str
     minutes: int
     commands: tuple[tuple[str, ...], ...]
+    inputs: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """The committed inputs."""
+        return INPUTS / (self.inputs or self.name)
 
     @property
     def key(self) -> str:
         """A hash of the committed inputs and the commands."""
         digest = hashlib.sha256(repr(self.commands).encode())
-        for file in sorted((INPUTS / self.name).iterdir()):
+        for file in sorted(self.folder.iterdir()):
             digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
         return digest.hexdigest()[:16]
 
@@ -77,6 +87,8 @@ RECIPES = {
         Recipe("jaeger", minutes=5, commands=((*GO_BUILD, "github.com/jaegertracing/jaeger/cmd/jaeger"),)),
         Recipe("tempo", minutes=4, commands=((*GO_BUILD, "github.com/grafana/tempo/cmd/tempo"),)),
         Recipe("collector_deploy", minutes=5, commands=COLLECTOR_BUILD),
+        Recipe("prometheus3", minutes=4, commands=((*PROMETHEUS_BUILD, f"{PROMETHEUS}prometheus"),)),
+        Recipe("promtool3", minutes=1, commands=((*PROMETHEUS_BUILD, f"{PROMETHEUS}promtool"),), inputs="prometheus3"),
     )
 }
 
@@ -99,7 +111,7 @@ def build(name: str, say: Callable[[str], None] = progress) -> Path:
     """Returns the binary of a server, building it first where the cache has none.
 
     Args:
-        name: ``collector``, ``jaeger`` or ``tempo``.
+        name: One of `RECIPES`.
         say: Takes the lines of progress.
 
     Raises:
@@ -123,7 +135,7 @@ def _build(recipe: Recipe, say: Callable[[str], None]) -> None:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(dir=recipe.binary.parent, prefix=f"building-{recipe.name}-") as temp:
         folder = Path(temp) / "src"
-        shutil.copytree(INPUTS / recipe.name, folder)
+        shutil.copytree(recipe.folder, folder)
         for command in recipe.commands:
             _run(recipe.name, command, folder)
         (folder / "server").replace(recipe.binary)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.backends import builds
-from tests.backends.prometheus import Prometheus, installed
+from tests.backends.prometheus import RELEASES, Prometheus, installed
 from tests.backends.servers import COLLECTOR_CONFIG, Collector, Jaeger, Server, Tempo
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ def _require(name: str, config: pytest.Config) -> None:
     capture: Any = config.pluginmanager.getplugin("capturemanager")
     try:
         with capture.global_and_fixture_disabled():  # else the progress of a build is not seen
-            if name == Prometheus.name:
-                installed(name)
-            else:
+            if name in builds.RECIPES:
                 builds.build(name)
+            else:
+                installed(name)
     except builds.BackendUnavailableError as error:
         if os.environ.get("SPANBACK_REQUIRE_BACKENDS") == "1":
             pytest.fail(str(error), pytrace=False)
@@ -101,12 +101,18 @@ def start_collector(collector_binary: None) -> Iterator[Callable[..., Collector]
 
 
 @pytest.fixture
-def start_prometheus(pytestconfig: pytest.Config) -> Iterator[Callable[..., Prometheus]]:
-    """Starts Prometheus with targets and rules of the test's own; it stops with the test."""
-    _require("prometheus", pytestconfig)
+def start_prometheus(
+    request: pytest.FixtureRequest, pytestconfig: pytest.Config
+) -> Iterator[Callable[..., Prometheus]]:
+    """Starts Prometheus with targets and rules of the test's own; it stops with the test.
+
+    The installed one, unless the parameter names another of `RELEASES`.
+    """
+    release = getattr(request, "param", Prometheus.name)
+    _require(release, pytestconfig)
     with ExitStack() as stack:
 
         def start(*targets: str, **more: Any) -> Prometheus:
-            return stack.enter_context(Prometheus(targets, **more))
+            return stack.enter_context(RELEASES[release](targets, **more))
 
         yield start

@@ -1,4 +1,7 @@
-"""Prometheus as a process of a test, on a free loopback port: the one that is installed (Debian: `prometheus`)."""
+"""Prometheus as a process of a test, on a free loopback port.
+
+The one that is installed (Debian: `prometheus`, 2.42), and the one that is built, 3.15.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.backends import builds
 from tests.backends.builds import BackendUnavailableError
 from tests.backends.loopback import get_json
 from tests.backends.servers import Server, eventually
@@ -129,6 +133,19 @@ class Prometheus(Server):
     def alerts(self) -> list[dict[str, Any]]:
         """The alerts that are pending or firing."""
         return get_json(f"{self.query_url}/api/v1/alerts")["data"]["alerts"]
+
+
+class Prometheus3(Prometheus):
+    """The same of the newer line."""
+
+    name = "prometheus3"
+
+    def binary(self) -> Path:
+        """The built one."""
+        return builds.build(self.name)
+
+
+RELEASES = {kind.name: kind for kind in (Prometheus, Prometheus3)}
 
 
 def _labels(metric: Mapping[str, str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The collector, Jaeger, Tempo and Prometheus as processes of a test, on free loopback ports.
 
 ``python -m tests.backends.servers build`` builds those that are built from Go; a server that is started without it builds its own
-binary first. Prometheus, in prometheus.py, is the one that is installed.
+binary first. Prometheus is in prometheus.py.
 """
 
 from __future__ import annotations

@@ -94,5 +94,5 @@ def test_the_build_command_refuses_unknown_servers(capsys: pytest.CaptureFixture
     assert main(["build", "zipkin"]) == 2
     assert (
         capsys.readouterr().err
-        == "usage: python -m tests.backends.servers build [collector|jaeger|tempo|collector_deploy ...]\n"
+        == "usage: python -m tests.backends.servers build [collector|jaeger|tempo|collector_deploy|prometheus3|promtool3 ...]\n"
     )

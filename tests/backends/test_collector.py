@@ -12,6 +12,7 @@ import spanback
 from spanback import signals
 from spanback.testing import fake_ref
 from tests.backends.giving import app, arrived, post, run_app
+from tests.backends.prometheus import RELEASES
 from tests.backends.servers import COLLECTOR_CONFIG, Collector, Jaeger, eventually, validate_collector_config
 
 if TYPE_CHECKING:
@@ -189,6 +190,7 @@ def _whole(spans: list[otlp.Span], given: set[str]) -> list[otlp.Span] | None:
     return spans if given <= {str(span.attributes.get("feedback.id")) for span in spans} else None
 
 
+@pytest.mark.parametrize("start_prometheus", RELEASES, indirect=True)
 def test_exemplars_lead_to_the_rated_span(
     jaeger: Jaeger, start_collector: Callable[..., Collector], start_prometheus: Callable[..., Prometheus]
 ) -> None:

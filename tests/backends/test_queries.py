@@ -11,6 +11,7 @@ import pytest
 import spanback
 from spanback.testing import fake_ref
 from tests.backends.giving import Told, app, run_app
+from tests.backends.prometheus import RELEASES
 from tests.backends.servers import Collector, Jaeger, Tempo, eventually
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ def test_selected_attributes_come_along(in_tempo: list[Told], tempo: Tempo) -> N
     assert [match.attributes["feedback.improvement"] for match in corrected] == ['"Canberra"']
 
 
+@pytest.mark.parametrize("start_prometheus", RELEASES, indirect=True)
 def test_promql(
     jaeger: Jaeger, start_collector: Callable[..., Collector], start_prometheus: Callable[..., Prometheus]
 ) -> None:
@@ -156,6 +158,7 @@ def test_promql(
     assert by_version.labels == {"gen_ai_prompt_version": "4"}
 
 
+@pytest.mark.parametrize("start_prometheus", RELEASES, indirect=True)
 def test_metrics_and_labels_of_the_readme_exist(
     jaeger: Jaeger, start_collector: Callable[..., Collector], start_prometheus: Callable[..., Prometheus]
 ) -> None:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +24,7 @@ from tests.backends.conftest import (  # noqa: F401 - fixtures of tests here too
     jaeger,
     tempo,
 )
-from tests.backends.prometheus import Prometheus
+from tests.backends.prometheus import RELEASES, Prometheus
 from tests.backends.servers import Collector, Tempo, eventually
 from tests.deploy.clickhouse import FOLDER, ClickHouse
 
@@ -93,21 +94,30 @@ def pipeline(collector_binary: None, tempo: Tempo) -> Iterator[Pipeline]:  # noq
 
 
 @pytest.fixture(scope="session")
-def scraped(
+def scrapers(
     pytestconfig: pytest.Config, pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Prometheus]:
-    """Prometheus with the shipped rules, which sees the app run once more, and its spool's metrics."""
-    _require("prometheus", pytestconfig)
+) -> Iterator[dict[str, Prometheus]]:
+    """Prometheus of both lines with the shipped rules, which see the app run once more, and its spool's metrics."""
+    for release in RELEASES:
+        _require(release, pytestconfig)
     rules = []
     for name in ("rules.yml", "alerts.yml"):
         rules.append(tmp_path_factory.mktemp("rules") / name)
         rules[-1].write_text((PROMETHEUS / name).read_text().replace("interval: 1m", "interval: 1s"))
     collector = pipeline.collector
     targets = (collector.metrics_endpoint, collector.sdk_metrics_endpoint, collector.own_metrics_endpoint)
-    with Prometheus(targets, rules=rules) as prometheus:
-        eventually(lambda: prometheus.query("sum(feedback_signals_total)"))
+    with ExitStack() as stack:
+        running = {name: stack.enter_context(release(targets, rules=rules)) for name, release in RELEASES.items()}
+        for prometheus in running.values():
+            eventually(lambda prometheus=prometheus: prometheus.query("sum(feedback_signals_total)"))
         run_app(pipeline.collector, CALLS // 2, SPANBACK_SPOOL=str(tmp_path_factory.mktemp("spool") / "spool.db"))
-        yield prometheus
+        yield running
+
+
+@pytest.fixture(scope="session", params=RELEASES)
+def scraped(request: pytest.FixtureRequest, scrapers: dict[str, Prometheus]) -> Prometheus:
+    """Each of them."""
+    return scrapers[request.param]
 
 
 @pytest.fixture(scope="session")

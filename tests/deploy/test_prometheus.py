@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import shutil
 import subprocess
 
 import pytest
 import yaml
 
-from tests.backends.prometheus import Prometheus
+from tests.backends import builds
+from tests.backends.conftest import _require
+from tests.backends.prometheus import Prometheus, installed
 from tests.backends.servers import eventually
 from tests.deploy.conftest import CALLS, PROMETHEUS, Pipeline
 
@@ -22,16 +23,17 @@ ALERTS = [
 BY_VERSION = {"job": "travel-assistant", "gen_ai_prompt_name": "travel", "feedback_type": "explicit"}
 
 
+@pytest.mark.parametrize("promtool", ["promtool", "promtool3"])
 @pytest.mark.parametrize(
     "command",
     ["check config prometheus.yml", "check rules rules.yml alerts.yml", "test rules tests.yml"],
 )
-def test_promtool(command: str) -> None:
-    """Promtool finds nothing wrong, and every alert fires when it should and only then."""
-    if shutil.which("promtool") is None:
-        pytest.skip("no promtool on the PATH (Debian: apt-get install prometheus)")
+def test_promtool(promtool: str, command: str, pytestconfig: pytest.Config) -> None:
+    """Promtool, of either line, finds nothing wrong, and every alert fires when it should and only then."""
+    _require(promtool, pytestconfig)
+    binary = builds.build(promtool) if promtool in builds.RECIPES else installed(promtool)
     done = subprocess.run(
-        ["promtool", *command.split()], cwd=PROMETHEUS, capture_output=True, text=True, timeout=120, check=False
+        [binary, *command.split()], cwd=PROMETHEUS, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
