@@ -77,6 +77,8 @@ class LlamaServer:
     def of_installed(cls) -> LlamaServer:
         """The server with the weights that are installed. Raises StopIteration where there are none."""
         options = ("--model_alias", MODELS[0], "--n_ctx", str(CONTEXT_TOKENS), "--verbose", "false")
+        # Unless told otherwise, it breaks off an answer where the next question comes, as of two drafts the first.
+        options += ("--interrupt_requests", "false")
         address = ("--host", "127.0.0.1", "--port", "{port}")
         return cls((sys.executable, "-m", "llama_cpp.server", "--model", str(next(_weights())), *options, *address))
 
