@@ -104,9 +104,9 @@ async def test_streams_are_given_back(instrument: Any, memory: Memory, given: di
 
 
 def test_status_names_every_function() -> None:
-    """All eight functions are there."""
+    """All nine functions are there."""
     lines = [line for line in spanback.status() if line.client == "litellm"]
-    assert len(lines) == len(ADAPTER.targets) == 8
+    assert len(lines) == len(ADAPTER.targets) == 9
     assert ADAPTER.find_endpoint((), {}) is None
 
 

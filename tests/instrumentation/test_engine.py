@@ -243,7 +243,7 @@ def test_a_late_call_that_others_trace(instrument: Any, memory: Memory) -> None:
     instrument()
     request = call_in(memory).request
     tracer = memory.tracer_provider.get_tracer("spanback")
-    stream = read_late(lambda: Capture(ADAPTER, request, tracer, Context()), (one for one in (1, 0)))
+    stream = read_late(lambda: Capture(ADAPTER, request, tracer, Context(), {}), (one for one in (1, 0)))
     assert list(stream) == [1, 0]
     assert memory.counted.ended == 1
 

@@ -60,6 +60,18 @@ def class_of(error: BaseException) -> str:
     return type(error).__qualname__
 
 
+class Retries(NamedTuple):
+    """What is known of the attempts that a client makes by itself.
+
+    Attributes:
+        name: Gives from the keywords of an attempt the name of its call, which all of them share; None for no name.
+        left: Gives from an error and the keywords how many attempts may follow the first one.
+    """
+
+    name: Callable[[Mapping[str, Any]], str | None]
+    left: Callable[[BaseException, Mapping[str, Any]], int]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Endpoint:
     """One operation of a provider's API.
@@ -80,6 +92,7 @@ class Endpoint:
         identify: Gives `gen_ai.response.id` and `gen_ai.response.model` of a response or of one chunk; None for what
             it does not bear.
         silence: Keeps the client from making a span of its own for one call, given the arguments of the call.
+        retries: Of a client that makes new attempts through the wrapped function; they all go into one span.
     """
 
     operation: str
@@ -96,6 +109,7 @@ class Endpoint:
     name_error: Callable[[BaseException], str] = class_of
     identify: Callable[[Any], tuple[str | None, str | None]] = identity
     silence: Callable[[Sequence[Any], Mapping[str, Any]], None] | None = None
+    retries: Retries | None = None
 
 
 @dataclass(slots=True)
@@ -159,6 +173,7 @@ class Target(NamedTuple):
         is_manager: Whether what it returns is a context manager made by `contextlib`, whose entry makes the call.
         says: The session of a connection whose method it is, sync or async, that sends the event it is given.
         hears: The session of a connection whose method it is that gives the event which has arrived.
+        is_router: Whether it is a coroutine function inside which other targets are called, for attempts of one call.
         unless: A module of the client, in whose presence calls go through another target and this one is left alone.
     """
 
@@ -170,6 +185,7 @@ class Target(NamedTuple):
     endpoint: Endpoint | None = None
     closure: str | None = None
     is_manager: bool = False
+    is_router: bool = False
     unless: str | None = None
     says: Session | None = None
     hears: Session | None = None

@@ -15,6 +15,7 @@ from spanback._never_raise import never_raise
 from spanback._said import entry_of
 from spanback._spanref import attach
 from spanback.instrumentation._adapter import Adapter, Target
+from spanback.instrumentation._attempts import routed
 from spanback.instrumentation._begin import Capture, Site, begin
 from spanback.instrumentation._call import Call
 from spanback.instrumentation._managers import watch_entry
@@ -57,6 +58,8 @@ def wrapper_of(adapter: Adapter, patch: Patch) -> Callable[..., Any]:
     if patch.target.is_late is not None:
         late = _async_around_late if patch.target.is_async else _around_late
         around = late(adapter, patch, wrapped, around, patch.target.is_late)
+    if patch.target.is_router:
+        around = routed(patch, wrapped)
     if patch.target.is_manager:
         around = _around_manager(adapter, patch, wrapped)
     if not is_method:

@@ -20,6 +20,7 @@ from spanback._settings import current as current_settings
 from spanback._telemetry import TELEMETRY
 from spanback.instrumentation._adapter import Adapter, Attributes, Endpoint, Request
 from spanback.instrumentation._adopt import ADOPTED, CAPTURE, WITHIN, around
+from spanback.instrumentation._attempts import attempts_of
 from spanback.instrumentation._call import ABANDONED, Call, end_abandoned
 from spanback.instrumentation._noticing import NOTICING
 from spanback.instrumentation._silence import silenced
@@ -81,12 +82,12 @@ def begin(  # noqa: C901 - one row of questions, for every call; a function for 
     if is_suppressed:
         return None
     if is_adopting and _is_traced_inside(site, endpoint, instance):
-        return Capture(adapter, adapter.read(endpoint, instance, args, kwargs), tracer, current)
+        return Capture(adapter, adapter.read(endpoint, instance, args, kwargs), tracer, current, kwargs)
     if endpoint.silence is not None and not is_adopting:
         endpoint.silence(args, kwargs)
     if endpoint.encloses or not is_adopting:
         current = _enclosing(adapter, endpoint, current, is_adopting=is_adopting)
-    call = _open(adapter.read(endpoint, instance, args, kwargs), tracer, current, time_ns())
+    call = _open(adapter.read(endpoint, instance, args, kwargs), tracer, current, time_ns(), kwargs)
     if call.handle[0]:
         return call
     return call.leave()  # the tracer makes nothing but stand-ins without a trace id
@@ -120,8 +121,8 @@ def _within(adapter: Adapter, endpoint: Endpoint) -> str:
     return _ALL_CLIENTS if endpoint.encloses else adapter.client
 
 
-def _open(request: Request, tracer: Tracer, context: Context, start_time_ns: int) -> Call:
-    """A call with a span of our own."""
+def _open(request: Request, tracer: Tracer, context: Context, start_time_ns: int, kwargs: Mapping[str, Any]) -> Call:
+    """A call with a span of our own: a new one, or that of the attempt before."""
     endpoint, model = request.endpoint, request.model
     name = endpoint.operation
     attributes: Attributes = {
@@ -132,12 +133,22 @@ def _open(request: Request, tracer: Tracer, context: Context, start_time_ns: int
     if model is not None:
         attributes[sc.GEN_AI_REQUEST_MODEL] = model
         name = f"{name} {model}"
-    if request.server_address is not None:
+    if request.server_address is not None and endpoint.retries is None:
         attributes[sc.SERVER_ADDRESS] = request.server_address
         if request.server_port is not None:
             attributes[sc.SERVER_PORT] = request.server_port
+    attempts = None
+    if endpoint.retries is not None:
+        attempts = attempts_of(endpoint.retries, kwargs, context)
+        call = attempts.resume()
+        if call is not None:
+            call.attempts = attempts
+            call.again(request, name, attributes)
+            return call
     span = start_client_span(tracer, name, context, attributes, start_time_ns)
-    return Call(request, span, context, start_time_ns, is_own=True, attributes=attributes)
+    call = Call(request, span, context, start_time_ns, is_own=True, attributes=attributes)
+    call.attempts = attempts
+    return call
 
 
 class Capture:
@@ -147,6 +158,7 @@ class Capture:
         "_adapter",
         "_context",
         "_found",
+        "_kwargs",
         "_request",
         "_settled",
         "_start_s",
@@ -155,9 +167,12 @@ class Capture:
         "_tracer",
     )
 
-    def __init__(self, adapter: Adapter, request: Request, tracer: Tracer, context: Context) -> None:
+    def __init__(
+        self, adapter: Adapter, request: Request, tracer: Tracer, context: Context, kwargs: Mapping[str, Any]
+    ) -> None:
         self._adapter = adapter
         self._request = request
+        self._kwargs = kwargs
         self._tracer = tracer
         # For what a stream sends only when it is read.
         self._context = otel_context.set_value(WITHIN, _ALL_CLIENTS, context) if request.endpoint.encloses else context
@@ -180,18 +195,18 @@ class Capture:
             span: Any = self._found[0] if self._found else None
             call = _adopted(span, self._request, self._context)
             if call is None:
-                call = _open(self._request, self._tracer, self._context, self._start_time_ns)
+                call = _open(self._request, self._tracer, self._context, self._start_time_ns, self._kwargs)
             else:
                 ADOPTED[self._adapter.client] = span.instrumentation_scope.name
             call.leave()
-            call.start_s = self._start_s
+            call.start_s = min(self._start_s, call.start_s)
             self._settled = call
         return self._settled
 
     def fail(self, error: BaseException) -> None:
         """The call has raised into the app."""
         self.leave()
-        self.settle().end(error=error)
+        self.settle().give_up(error)
 
     def end(self) -> None:
         """The call has returned something that nobody can read."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Token
 from time import perf_counter, time_ns
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -25,7 +25,7 @@ from spanback._settings import IN_FORCE, SPAN_MODES
 from spanback._settings import current as current_settings
 from spanback._spanref import LATEST_CALL, RESPONSES, Handle, attach
 from spanback._telemetry import TELEMETRY
-from spanback.instrumentation._adapter import NO_DIMENSIONS, Attributes, Clip, Request
+from spanback.instrumentation._adapter import NO_DIMENSIONS, Attributes, Clip, Dimensions, Request
 from spanback.instrumentation._applying import apply_to, attributes_of, read_documents
 from spanback.instrumentation._content import Clipper, to_json
 from spanback.instrumentation._events import describe, emit_events, sendable
@@ -51,6 +51,14 @@ def end_abandoned() -> None:
             ABANDONED.popleft()()
 
 
+class Attempts(Protocol):
+    """What the attempt that a call makes belongs to, of several."""
+
+    def hold(self, call: Any, error: BaseException) -> bool:
+        """Keeps a call open whose attempt has failed, if another follows."""
+        ...
+
+
 class Call:
     """A call whose span is open, and the current one until the call is left.
 
@@ -68,6 +76,7 @@ class Call:
         "_said",
         "_span",
         "_token",
+        "attempts",
         "handle",
         "has_content",
         "request",
@@ -86,7 +95,8 @@ class Call:
         attributes: Attributes | None = None,
     ) -> None:
         self.request = request
-        endpoint, body = request.endpoint, request.body
+        self.attempts: Attempts | None = None
+        endpoint = request.endpoint
         self._span = span
         entry = entry_of(context)
         around = context.get(_SPAN_KEY)
@@ -101,7 +111,7 @@ class Call:
         self.has_content = is_recording and settings.content != "no_content"
         dimensions = NO_DIMENSIONS
         if endpoint.read_dimensions is not None:
-            dimensions = never_raise(endpoint.read_dimensions, body) or NO_DIMENSIONS
+            dimensions = never_raise(endpoint.read_dimensions, request.body) or NO_DIMENSIONS
         belongs = dimensions if entry is None else entry.over(dimensions)
         trace_id, span_id, _, flags, _, _ = span.get_span_context()
         root_span_id = OPEN_SPANS.root_of(span)
@@ -130,13 +140,7 @@ class Call:
         self._requested: Attributes = {}
         self._said: Attributes = {}
         if self._is_read:
-            self._requested = requested = never_raise(endpoint.read_request, body) or {}
-            if request.is_stream:
-                requested[sc.GEN_AI_REQUEST_STREAM] = True
-            if dimensions is not NO_DIMENSIONS:
-                requested.update(zip(_DIMENSIONS, dimensions, strict=False))
-            if self.has_content:
-                self._read_content(endpoint.read_input, body)
+            self._read_request(dimensions)
         if entry is not None:
             never_raise(self._apply, entry, is_own=is_own)
         # Last, since nothing may go wrong between this and `leave`.
@@ -155,10 +159,50 @@ class Call:
             if self.has_content and is_inference:
                 self._read_content(read_documents, entry.documents)
 
+    def _read_request(self, dimensions: Dimensions) -> None:
+        """What the span gets of the request at its end."""
+        request = self.request
+        self._requested = requested = never_raise(request.endpoint.read_request, request.body) or {}
+        if request.is_stream:
+            requested[sc.GEN_AI_REQUEST_STREAM] = True
+        if dimensions is not NO_DIMENSIONS:
+            requested.update(zip(_DIMENSIONS, dimensions, strict=False))
+        if request.endpoint.retries is not None and request.server_address is not None:
+            # The next attempt may go to another server, and an attribute cannot be taken off a span.
+            requested[sc.SERVER_ADDRESS] = request.server_address
+            requested[sc.SERVER_PORT] = request.server_port
+        if self.has_content:
+            self._read_content(request.endpoint.read_input, request.body)
+
+    def again(self, request: Request, name: str, attributes: Attributes) -> None:
+        """The next attempt of the call begins, perhaps of another model, and the call is entered.
+
+        Args:
+            request: What is asked for now.
+            name: The span's name for it.
+            attributes: Those that the span would begin with.
+        """
+        self.request, self._attributes = request, attributes
+        self.handle = (*self.handle[:4], request.provider, request.model, *self.handle[6:])
+        latest = LATEST_CALL.get()
+        if latest is not None and request.endpoint.is_inference:
+            latest.call = self.handle, None, None
+        if self._is_read:
+            self._span.update_name(name)
+            set_attributes(self._span, attributes)
+            read = request.endpoint.read_dimensions
+            self._read_request(NO_DIMENSIONS if read is None else never_raise(read, request.body) or NO_DIMENSIONS)
+        self.enter()
+
     def fail(self, error: BaseException) -> None:
-        """The call has raised into the app."""
+        """The call has raised into the app, or is about to be tried again."""
         self.leave()
-        self.end(error=error)
+        self.give_up(error)
+
+    def give_up(self, error: BaseException) -> None:
+        """The call has failed, once and for all unless an attempt follows."""
+        if self.attempts is None or not never_raise(self.attempts.hold, self, error):
+            self.end(error=error)
 
     def enter(self) -> None:
         """The call's span is the current one again, until the call is left."""

@@ -22,6 +22,7 @@ from spanback.instrumentation._adapter import (
     Endpoint,
     Received,
     Request,
+    Retries,
     Target,
     member,
     members,
@@ -145,6 +146,40 @@ def _plain(event: Any) -> Any:
     return SimpleNamespace(type=text(kind), **fields)
 
 
+def _attempts_left(error: BaseException, kwargs: Mapping[str, Any]) -> int:
+    """How often LiteLLM will try again by itself, told as it tells that. Its routers see to that themselves."""
+    litellm: Any = sys.modules["litellm"]
+    if "model_group" in (kwargs.get("metadata") or _NONE):
+        return 0
+    count = kwargs.get("num_retries") or litellm.num_retries
+    policy = kwargs.get("retry_policy")
+    if policy:
+        count = sys.modules["litellm.utils"].get_num_retries_from_retry_policy(exception=error, retry_policy=policy)
+    if count:
+        # In older releases the async function is tried again only once, whatever LiteLLM is told.
+        is_async = member(kwargs.get("litellm_logging_obj"), "call_type") == "acompletion"
+        if is_async and "AsyncRetrying" not in litellm.acompletion_with_retries.__code__.co_names:
+            count = 1
+        return count if isinstance(error, sys.modules["openai"].APIError) else 0
+    others = kwargs.get("context_window_fallback_dict") or _NONE
+    return int(isinstance(error, litellm.ContextWindowExceededError) and kwargs.get("model") in others)
+
+
+def _no_attempts_left(_error: BaseException, _kwargs: Mapping[str, Any]) -> int:
+    return 0
+
+
+def _responses_left(error: BaseException, kwargs: Mapping[str, Any]) -> int:
+    return _attempts_left(error, kwargs) if hasattr(sys.modules["litellm"], "responses_with_retries") else 0
+
+
+def _name_of(kwargs: Mapping[str, Any]) -> str | None:
+    return text(kwargs.get("litellm_call_id"))
+
+
+_ONLY_ROUTED: Final = Retries(_name_of, _no_attempts_left)
+
+
 _CHAT: Final = Endpoint(
     "chat",
     _chat.read_request,
@@ -153,9 +188,10 @@ _CHAT: Final = Endpoint(
     _chat.read_input,
     _chat.read_output,
     encloses=True,
+    retries=Retries(_name_of, _attempts_left),
 )
-_TEXT: Final = replace(_CHAT, operation="text_completion", read_input=_chat.read_prompt)
-_EMBEDDINGS: Final = replace(_embeddings.EMBEDDINGS, read_response=read_embeddings, encloses=True)
+_TEXT: Final = replace(_CHAT, operation="text_completion", read_input=_chat.read_prompt, retries=_ONLY_ROUTED)
+_EMBEDDINGS: Final = replace(_embeddings.EMBEDDINGS, read_response=read_embeddings, encloses=True, retries=_ONLY_ROUTED)
 _RESPONSES: Final = Endpoint(
     "chat",
     _responses.read_request,
@@ -166,6 +202,7 @@ _RESPONSES: Final = Endpoint(
     _responses.read_dimensions,
     has_chunk_ids=False,
     encloses=True,
+    retries=Retries(_name_of, _responses_left),
 )
 _FIRST_ARGUMENTS: Final = (
     (_CHAT, ("model", "messages")),
@@ -193,6 +230,7 @@ class LiteLLMAdapter:
         *_targets("litellm.main", _TEXT, "text_completion", "atext_completion"),
         *_targets("litellm.main", _EMBEDDINGS, "embedding", "aembedding"),
         *_targets("litellm.responses.main", _RESPONSES, "responses", "aresponses"),
+        Target("litellm.router", "Router.async_function_with_fallbacks", is_async=True, is_router=True),
     )
 
     def find_endpoint(self, _args: Sequence[Any], _kwargs: Mapping[str, Any]) -> Endpoint | None:
