@@ -73,15 +73,18 @@ def serve_wsgiref() -> None:
 
 @contextmanager
 def served(kind: str, folder: Path, **variables: str) -> Iterator[tuple[int, Popen[str]]]:
-    """The port of a server, and its process."""
+    """The port of a server, and its process; what it says on standard error is in `stderr.txt` in the folder."""
+    folder.mkdir(exist_ok=True)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "SPANBACK_"))}
-    process = Popen(
-        [sys.executable, "-m", "tests.web.served", kind],
-        cwd=ROOT,
-        env={**kept, "SPANBACK_FILE": str(folder), **variables},
-        stdout=PIPE,
-        text=True,
-    )
+    with (folder / "stderr.txt").open("w") as errors:
+        process = Popen(
+            [sys.executable, "-m", "tests.web.served", kind],
+            cwd=ROOT,
+            env={**kept, "SPANBACK_FILE": str(folder), **variables},
+            stdout=PIPE,
+            stderr=errors,
+            text=True,
+        )
     assert process.stdout is not None
     try:
         yield int(process.stdout.readline()), process

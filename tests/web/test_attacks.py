@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,13 +15,14 @@ from typing import Any, NamedTuple
 import pytest
 
 from spanback.web._endpoint import BODY_LIMIT_BYTES
-from tests.web.clients import KINDS, Api
+from tests.web.clients import KINDS, Api, feedback_app
 from tests.web.conftest import ED25519_KEY, KEY, OTHER_KEY, OTHER_REF, REF
 from tests.web.test_tokens import ED_KID, GOOD, KID, NOW, encoded, forged, public_of_ed, signed
 
 GOOD_TOKEN = REF.token(keys=[KEY])
 API_KEY = "k" * 32
 UP = {"score": 1, "name": "user_thumbs"}
+TOKENS = re.compile(r"eyJ[\w-]+(?:\.[\w-]*)*")
 
 
 class Attack(NamedTuple):
@@ -171,11 +174,27 @@ ATTACKS = {
 }
 
 
+@pytest.fixture
+def quiet(telemetry, caplog, capfd):
+    """Says at the end of an attack that no more than so many signals were emitted, and nothing secret told anywhere."""
+    caplog.set_level(logging.DEBUG)
+
+    def check(told: str, sent: str, signals: int = 0) -> None:
+        assert len(telemetry.feedback) == len(telemetry.spans) == len(telemetry.logs) == signals
+        emitted = "".join(span.to_json() for span in telemetry.spans) + "".join(map(str, telemetry.logs))
+        printed = "".join(capfd.readouterr())
+        tokens = [part for token in TOKENS.findall(sent) for part in token.split(".") if len(part) > 20]
+        secrets = {*(key.partition(":")[2] for key in (KEY, OTHER_KEY, ED25519_KEY)), API_KEY, *tokens}
+        places = {"answer": told, "log": caplog.text, "telemetry": emitted, "output": printed}
+        assert [(name, secret) for name, text in places.items() for secret in secrets if secret in text] == []
+
+    return check
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_is_refused(name, kind, telemetry, caplog):
+def test_an_attack_is_refused(name, kind, quiet):
     """With its status and as a problem document, without a trace in telemetry, and without a secret in the log."""
-    caplog.set_level(logging.DEBUG)
     attack = ATTACKS[name]
     api = Api(kind, keys=[KEY, ED25519_KEY], api_keys=[API_KEY], origins=["https://app.example.com"])
     headers = {"content-type": "application/json", **attack.headers}
@@ -189,10 +208,7 @@ def test_an_attack_is_refused(name, kind, telemetry, caplog):
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["status"] == attack.status
     assert "set-cookie" not in answer.headers
-    assert telemetry.feedback == ()
-    told = answer.text + caplog.text
-    secrets = [KEY.partition(":")[2], API_KEY, *(part for part in (attack.token or "").split(".") if len(part) > 20)]
-    assert [secret for secret in secrets if secret in told] == []
+    quiet(answer.text + str(answer.headers), f"{headers} {content!r}")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -211,7 +227,7 @@ def test_without_its_fault_each_attack_is_a_good_request(kind, telemetry):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_token_is_not_used_more_often_than_it_may(kind, telemetry):
+def test_a_token_is_not_used_more_often_than_it_may(kind, quiet):
     """What is refused for another reason does not count, and batches count each signal."""
     api = Api(kind, keys=[KEY])
     token = REF.token(keys=[KEY], max_uses=3)
@@ -221,36 +237,90 @@ def test_a_token_is_not_used_more_often_than_it_may(kind, telemetry):
     refused = api.post(UP, token)
     assert (refused.status_code, refused.json()["detail"]) == (403, "token must not be used more than 3 times")
     assert api.post({"signals": [UP]}, token, "/batch").status_code == 403
-    assert len(telemetry.feedback) == 3
+    quiet(refused.text, token, signals=3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_ten_thousand_requests_from_one_address_are_limited(kind, telemetry):
+def test_ten_thousand_requests_from_one_address_are_limited(kind, quiet):
     """Most are refused before their token is looked at, and the answer says when to come again."""
-    from spanback.web._endpoint import Endpoint, Options
-    from spanback.web._http import Head, Response
-
-    endpoint = Endpoint(Options(keys=[KEY], rate_per_token=None))
-    sent = {"content-type": "application/json", "authorization": f"Bearer {GOOD_TOKEN}"}
-    statuses = []
+    app = feedback_app(kind, keys=[KEY], rate_per_token=None)
+    statuses: list[int] = []
     for number in range(10_000):
-        address = "10.0.0.1" if kind == "asgi" else f"2001:db8::{number:x}"  # one customer's network of IPv6
-        begun = endpoint.begin(Head("POST", "/", "", sent, address))
-        answer = begun if isinstance(begun, Response) else endpoint.finish(begun, b'{"score":1}')
-        statuses.append(answer.status)
+        # All addresses of one network of IPv6 are one customer's.
+        address = "10.0.0.1" if kind == "asgi" else f"2001:db8::{number:x}"
+        status, headers, told = raw(app, kind, address, b'{"score":1}')
+        statuses.append(status)
     assert statuses == [202] * 600 + [429] * 9_400
-    assert 0 < int(dict(answer.headers)["retry-after"]) <= 61
-    assert len(telemetry.feedback) == 600
-    assert isinstance(endpoint.begin(Head("GET", "/healthz", "", {}, "10.0.0.1")), Response)
+    assert 0 < int(headers["retry-after"]) <= 61
+    quiet(told, GOOD_TOKEN, signals=600)
+    assert raw(app, kind, "10.0.0.2", b'{"score":1}')[0] == 202
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_token_is_limited_wherever_it_comes_from(kind, telemetry):
+def test_a_slow_body_is_given_up(kind, quiet):
+    """One that comes in drops, and never to its end. Behind real servers the same is tried in `test_served`."""
+    app = feedback_app(kind, keys=[KEY], body_timeout_s=0.2)
+    begun_s = time.perf_counter()
+    status, _, told = raw(app, kind, "10.0.0.1", *[b"{"] * 400)
+    assert (status, json.loads(told)["type"]) == (408, "urn:spanback:problem:too-slow")
+    assert time.perf_counter() - begun_s < 2
+    quiet(told, GOOD_TOKEN)
+
+
+def raw(app: Any, kind: str, address: str, *pieces: bytes) -> tuple[int, dict[str, str], str]:
+    """A request as a server hands it over, its body in pieces of which one comes each hundredth of a second."""
+    if kind == "wsgi":
+        return raw_wsgi(app, address, *pieces)
+    found: list[Any] = []
+    left = list(pieces)
+
+    async def receive() -> Any:
+        await asyncio.sleep(0.01 * (len(pieces) > 1))
+        return {"type": "http.request", "body": left.pop(0), "more_body": bool(left)}
+
+    async def send(message: Any) -> None:
+        found.append(message)
+
+    headers = [(b"content-type", b"application/json"), (b"authorization", f"Bearer {GOOD_TOKEN}".encode())]
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": headers, "client": (address, 1)}
+    asyncio.run(app(scope, receive, send))
+    start, body = found
+    return start["status"], {name.decode(): value.decode() for name, value in start["headers"]}, body["body"].decode()
+
+
+def raw_wsgi(app: Any, address: str, *pieces: bytes) -> tuple[int, dict[str, str], str]:
+    """The same for WSGI."""
+    begun: list[Any] = []
+    left = list(pieces)
+
+    class Drops:
+        def read(self, _size: int) -> bytes:
+            time.sleep(0.01 * (len(pieces) > 1))
+            return left.pop(0)
+
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/",
+        "CONTENT_TYPE": "application/json",
+        "CONTENT_LENGTH": str(sum(map(len, pieces))),
+        "HTTP_AUTHORIZATION": f"Bearer {GOOD_TOKEN}",
+        "REMOTE_ADDR": address,
+        "wsgi.input": Drops(),
+    }
+    body = b"".join(app(environ, lambda line, headers: begun.append((line, headers))))
+    ((line, headers),) = begun
+    return int(line.split()[0]), dict(headers), body.decode()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_token_is_limited_wherever_it_comes_from(kind, quiet):
     """And others are not touched by that."""
     api = Api(kind, keys=[KEY], rate_per_token="2/minute")
     assert [api.post(UP, GOOD_TOKEN).status_code for _ in range(4)] == [202, 202, 429, 429]
     assert api.post(UP, OTHER_REF.token(keys=[KEY])).status_code == 202
-    assert api.request("DELETE", "/a", headers={"x-feedback-token": GOOD_TOKEN}).status_code == 429
+    refused = api.request("DELETE", "/a", headers={"x-feedback-token": GOOD_TOKEN})
+    assert refused.status_code == 429
+    quiet(refused.text, GOOD_TOKEN, signals=3)
 
 
 @pytest.mark.parametrize("kind", KINDS)

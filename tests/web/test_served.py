@@ -90,6 +90,9 @@ def test_a_real_server_takes_feedback_and_gives_up_on_slow_bodies(kind, tmp_path
         while len(signals_in(tmp_path)) < len(expected) and time.monotonic() < ends_s:
             time.sleep(0.05)
         assert [float(one["feedback.score"]) for one in signals_in(tmp_path)] == expected
+    kept = "".join(file.read_text(encoding="utf-8") for file in tmp_path.iterdir())
+    assert "user_feedback" in kept
+    assert [secret for secret in (*TOKEN.split("."), KEY.partition(":")[2]) if secret in kept] == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="nothing is killed so there")
