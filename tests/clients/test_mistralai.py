@@ -12,6 +12,7 @@ import pytest
 from opentelemetry.trace import StatusCode
 
 import spanback
+from spanback._telemetry import SCOPE_NAME
 from spanback.instrumentation.providers.mistralai import ADAPTER
 from tests.clients.wire import WireAnswer, WireRequest, WireServer, as_json, as_sse
 from tests.conftest import Memory
@@ -285,14 +286,41 @@ async def test_an_async_client_that_traces_itself(client: Any, instrument: Calla
 
 
 @needs_telemetry
-def test_ours_in_any_case(client: Any, instrument: Callable[..., None], memory: Memory) -> None:
-    """With adoption off the span is ours, and what the app holds refers to it; theirs cannot be silenced."""
-    instrument(adopt=False)
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_ours_in_any_case(client: Any, instrument: Callable[..., None], memory: Memory, *, is_stream: bool) -> None:
+    """With adoption off the only span is ours; once spanback is gone the client makes its own again."""
     telemetry.configure_telemetry(client, memory.tracer_provider, redaction=False)
-    got = client.chat.complete(**ASKED)
-    ours = next(span for span in memory.spans if span.instrumentation_scope.name != THEIRS)
-    assert spanback.reference(got).span_id == ours.context.span_id
-    assert ours.attributes["gen_ai.usage.input_tokens"] == 12
+    hook = next(
+        one for one in client.sdk_configuration._hooks.before_request_hooks if type(one).__name__ == "TracingHook"
+    )
+    instrument(adopt=False)
+    for _ in range(2):
+        got = list(client.chat.stream(**ASKED)) if is_stream else [client.chat.complete(**ASKED)]
+        assert {spanback.reference(one).span_id for one in got} == {memory.spans[-1].context.span_id}
+        assert memory.spans[-1].attributes["gen_ai.usage.input_tokens"] == 12
+    assert {span.name for span in memory.spans} == {"chat model-1"}
+    assert {span.instrumentation_scope.name for span in memory.spans} == {SCOPE_NAME}
+    assert len(memory.spans) == 2
+    memory.clear()
+    spanback.uninstrument()
+    client.chat.complete(**ASKED)
+    assert memory.span.instrumentation_scope.name == THEIRS
+    assert "before_request" not in vars(hook)
+
+
+@needs_telemetry
+async def test_ours_in_any_case_async(client: Any, instrument: Callable[..., None], memory: Memory) -> None:
+    """As above, for async calls and for embeddings, errors among them; a client may begin to trace itself later."""
+    instrument(adopt=False)
+    await client.fim.complete_async(model="model-1", prompt="def")
+    telemetry.configure_telemetry(client, memory.tracer_provider, redaction=False)
+    await client.chat.complete_async(**ASKED)
+    await client.embeddings.create_async(model="model-1", inputs=["Kyoto"])
+    with pytest.raises(Exception, match="429"):
+        await client.chat.complete_async(**{**ASKED, "model": "error-429"})
+    names = ["text_completion model-1", "chat model-1", "embeddings model-1", "chat error-429"]
+    assert [span.name for span in memory.spans] == names
+    assert {span.instrumentation_scope.name for span in memory.spans} == {SCOPE_NAME}
 
 
 @needs_telemetry

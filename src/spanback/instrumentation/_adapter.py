@@ -91,7 +91,8 @@ class Endpoint:
         name_error: Gives `error.type` of what the client raised.
         identify: Gives `gen_ai.response.id` and `gen_ai.response.model` of a response or of one chunk; None for what
             it does not bear.
-        silence: Keeps the client from making a span of its own for one call, given the arguments of the call.
+        silence: Keeps the client from making a span of its own for one call, given the object that is called, the
+            arguments, and a function which tells whether it is asked within a call that is to be silent.
         retries: Of a client that makes new attempts through the wrapped function; they all go into one span.
     """
 
@@ -108,7 +109,7 @@ class Endpoint:
     encloses: bool = False
     name_error: Callable[[BaseException], str] = class_of
     identify: Callable[[Any], tuple[str | None, str | None]] = identity
-    silence: Callable[[Sequence[Any], Mapping[str, Any]], None] | None = None
+    silence: Callable[[Any, Sequence[Any], Mapping[str, Any], Callable[[], bool]], None] | None = None
     retries: Retries | None = None
 
 

@@ -23,7 +23,7 @@ from spanback.instrumentation._adopt import ADOPTED, CAPTURE, WITHIN, around
 from spanback.instrumentation._attempts import attempts_of
 from spanback.instrumentation._call import ABANDONED, Call, end_abandoned
 from spanback.instrumentation._noticing import NOTICING
-from spanback.instrumentation._silence import silenced
+from spanback.instrumentation._silence import is_silent, silenced
 
 _ALL_CLIENTS: Final = "*"
 
@@ -84,7 +84,7 @@ def begin(  # noqa: C901 - one row of questions, for every call; a function for 
     if is_adopting and _is_traced_inside(site, endpoint, instance):
         return Capture(adapter, adapter.read(endpoint, instance, args, kwargs), tracer, current, kwargs)
     if endpoint.silence is not None and not is_adopting:
-        endpoint.silence(args, kwargs)
+        endpoint.silence(instance, args, kwargs, is_silent)
     if endpoint.encloses or not is_adopting:
         current = _enclosing(adapter, endpoint, current, is_adopting=is_adopting)
     call = _open(adapter.read(endpoint, instance, args, kwargs), tracer, current, time_ns(), kwargs)

@@ -11,6 +11,7 @@ from opentelemetry.context import Context
 _OPENLLMETRY: Final = "suppress_language_model_instrumentation"
 _ALL: Final = "suppress_instrumentation"
 _OPENINFERENCE: Final = "openinference.instrumentation"
+_SILENT: Final = otel_context.create_key("spanback-silent")
 
 
 def silenced(context: Context) -> Context:
@@ -25,7 +26,13 @@ def silenced(context: Context) -> Context:
     Returns:
         The context.
     """
+    context = otel_context.set_value(_SILENT, value=True, context=context)
     context = otel_context.set_value(_OPENLLMETRY, value=True, context=context)
     if _OPENINFERENCE in sys.modules:
         context = otel_context.set_value(_ALL, value=True, context=context)
     return context
+
+
+def is_silent() -> bool:
+    """Whether the current context is one in which others are to make no spans. Never raises."""
+    return otel_context.get_value(_SILENT) is True

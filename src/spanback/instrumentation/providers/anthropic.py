@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -51,7 +51,7 @@ def traces_itself(client: Any) -> bool:
     return getattr(client, "_tracer", None) is not None
 
 
-def silence(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+def silence(_client: Any, args: Sequence[Any], kwargs: Mapping[str, Any], _is_silent: Callable[[], bool]) -> None:
     """Takes the name of the client's own span out of the options, which are one call's; without it none is made."""
     options = args[1] if len(args) > 1 else kwargs["options"]
     if getattr(options, "span_name", None) is not None:

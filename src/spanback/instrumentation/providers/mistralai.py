@@ -140,6 +140,63 @@ class MistralResponseEvents(_responses.ResponseEvents):
         super().add([getattr(chunk, "data", None) for chunk in chunks])
 
 
+def _traces_itself(instance: Any) -> bool:
+    """Whether the client will make a span of its own where the app's spans go.
+
+    Clients of 3.x do so when they are told, and can also send their spans to Mistral alone, which nobody else sees:
+    then there is nothing to adopt. The last releases of 1.x, and the first of 2.x, do so wherever the app has set a
+    global provider.
+    """
+    configuration = instance.sdk_configuration
+    hook = _tracing_hook(configuration)
+    if hook is None:
+        return False
+    if not hasattr(hook, "_telemetry_auto_disabled"):
+        return bool(sys.modules[type(hook).__module__].get_or_create_otel_tracer()[0])
+    if hook.tracer_provider is not None:
+        return hook.tracer_provider is not hook._auto_telemetry_provider  # noqa: SLF001 - it has no public name
+    if hook._telemetry_auto_disabled:  # noqa: SLF001 - as above
+        return bool(hook._telemetry_use_global_provider)  # noqa: SLF001 - as above
+    return _asked_for(getattr(configuration, "telemetry", None)) == "global"
+
+
+def _tracing_hook(configuration: Any) -> Any:
+    """What makes the client's own spans; None before the releases that can."""
+    hooks = getattr(getattr(configuration, "_hooks", None), "before_request_hooks", ())
+    return next((one for one in hooks if type(one).__name__ == "TracingHook"), None)
+
+
+def _silence(instance: Any, _args: Sequence[Any], _kwargs: Mapping[str, Any], is_silent: Callable[[], bool]) -> None:
+    """Has the client's hook pass requests on within calls that are to be silent; it has no switch for a single one.
+
+    It is a client's own, and what stands in it goes away with the first request of another call.
+    """
+    if not _traces_itself(instance):
+        return
+    hook = _tracing_hook(instance.sdk_configuration)
+    before = hook.before_request
+
+    def pass_on(context: Any, request: Any) -> Any:
+        if is_silent():
+            return request
+        vars(hook).pop("before_request", None)
+        return before(context, request)
+
+    if "before_request" not in vars(hook):
+        hook.before_request = pass_on
+
+
+def _asked_for(setting: Any) -> str | None:
+    """Where a client that has sent no request yet will send its spans. It settles that with its first one."""
+    telemetry: Any = sys.modules[_TELEMETRY]
+    try:
+        if isinstance(setting, (bool, str)):
+            return telemetry._resolve_telemetry_mode(setting)  # noqa: SLF001 - it has no public name
+        return telemetry._resolve_mistral_telemetry_env()  # noqa: SLF001 - as above
+    except telemetry.TelemetryConfigurationError:
+        return None  # which the client will raise itself
+
+
 def _chat_endpoint(operation: str, read_input: Callable[[Body, Clip], Attributes], *, is_stream: bool) -> Endpoint:
     return Endpoint(
         operation,
@@ -150,6 +207,7 @@ def _chat_endpoint(operation: str, read_input: Callable[[Body, Clip], Attributes
         _chat.read_output,
         has_chunk_ids=False,
         identify=_identify,
+        silence=_silence,
     )
 
 
@@ -164,6 +222,7 @@ def _conversation_endpoint(*, is_stream: bool) -> Endpoint:
         _conversations.read_dimensions,
         has_chunk_ids=False,
         identify=_conversations.identify,
+        silence=_silence,
     )
 
 
@@ -177,6 +236,7 @@ _RESPONSES: Final = Endpoint(
     _responses.read_dimensions,
     has_chunk_ids=False,
     identify=_identify_response,
+    silence=_silence,
 )
 _CHAT: Final = _chat_endpoint("chat", _chat.read_input, is_stream=False)
 _CHAT_STREAM: Final = _chat_endpoint("chat", _chat.read_input, is_stream=True)
@@ -192,7 +252,7 @@ _ENDPOINTS: Final[Mapping[str, Endpoint]] = {
     "fim.Fim.complete": _CODE,
     "fim.Fim.stream": _CODE_STREAM,
     "embeddings.Embeddings.create": Endpoint(
-        "embeddings", _read_embeddings_request, _read_embeddings, is_inference=False
+        "embeddings", _read_embeddings_request, _read_embeddings, is_inference=False, silence=_silence
     ),
     "conversations.Conversations.start": _CONVERSATION,
     "conversations.Conversations.append": _CONVERSATION,
@@ -213,38 +273,6 @@ def _targets() -> tuple[Target, ...]:
         targets.append(Target(modules, path, is_async=False, endpoint=endpoint))
         targets.append(Target(modules, f"{path}_async", is_async=True, endpoint=endpoint))
     return tuple(targets)
-
-
-def _traces_itself(instance: Any) -> bool:
-    """Whether the client will make a span of its own where the app's spans go.
-
-    Clients of 3.x do so when they are told, and can also send their spans to Mistral alone, which nobody else sees:
-    then there is nothing to adopt. The last releases of 1.x, and the first of 2.x, do so wherever the app has set a
-    global provider.
-    """
-    configuration = instance.sdk_configuration
-    hooks = getattr(getattr(configuration, "_hooks", None), "before_request_hooks", ())
-    hook = next((one for one in hooks if type(one).__name__ == "TracingHook"), None)
-    if hook is None:
-        return False
-    if not hasattr(hook, "_telemetry_auto_disabled"):
-        return bool(sys.modules[type(hook).__module__].get_or_create_otel_tracer()[0])
-    if hook.tracer_provider is not None:
-        return hook.tracer_provider is not hook._auto_telemetry_provider  # noqa: SLF001 - it has no public name
-    if hook._telemetry_auto_disabled:  # noqa: SLF001 - as above
-        return bool(hook._telemetry_use_global_provider)  # noqa: SLF001 - as above
-    return _asked_for(getattr(configuration, "telemetry", None)) == "global"
-
-
-def _asked_for(setting: Any) -> str | None:
-    """Where a client that has sent no request yet will send its spans. It settles that with its first one."""
-    telemetry: Any = sys.modules[_TELEMETRY]
-    try:
-        if isinstance(setting, (bool, str)):
-            return telemetry._resolve_telemetry_mode(setting)  # noqa: SLF001 - it has no public name
-        return telemetry._resolve_mistral_telemetry_env()  # noqa: SLF001 - as above
-    except telemetry.TelemetryConfigurationError:
-        return None  # which the client will raise itself
 
 
 class MistralAdapter:
