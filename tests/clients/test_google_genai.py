@@ -282,7 +282,7 @@ def test_the_totals_include_what_is_counted_apart() -> None:
         "gen_ai.usage.output_tokens": 3,
         "gen_ai.usage.reasoning.output_tokens": 3,
         "gen_ai.usage.image.input_tokens": 4,
-        "gen_ai.response.finish_reasons": ["error"],
+        "gen_ai.response.finish_reasons": ("error",),
     }
 
 

@@ -159,7 +159,7 @@ def test_half_surrogates_do_not_reach_an_exporter() -> None:
     for read in (body_reader, response_reader):
         assert read(Field("k", "a", str))({"k": "\ud83d"}) == {"a": "?"}
     assert response_reader(Field("k", "a", str))(SimpleNamespace(k="\ud83d")) == {"a": "?"}
-    assert _chat.texts(["\ud800", "", 3]) == ["?"]
+    assert _chat.texts(["\ud800", "", 3]) == ("?",)
 
 
 def test_small_readers() -> None:
@@ -252,14 +252,14 @@ def test_outcomes_of_responses(model: str, stream: bool, reasons: Any, error: st
 @pytest.mark.parametrize(
     ("response", "reasons"),
     [
-        ({"status": "incomplete", "incomplete_details": {"reason": "content_filter"}}, ["content_filter"]),
-        ({"status": "incomplete"}, ["error"]),
-        ({"status": "cancelled"}, ["cancelled"]),
+        ({"status": "incomplete", "incomplete_details": {"reason": "content_filter"}}, ("content_filter",)),
+        ({"status": "incomplete"}, ("error",)),
+        ({"status": "cancelled"}, ("cancelled",)),
         ({"status": "queued"}, None),
         ({"status": 3}, None),
     ],
 )
-def test_rarer_statuses(response: dict[str, Any], reasons: list[str] | None) -> None:
+def test_rarer_statuses(response: dict[str, Any], reasons: tuple[str, ...] | None) -> None:
     """A response that is not finished has no reason yet."""
     assert _responses.read_response(response).get("gen_ai.response.finish_reasons") == reasons
 

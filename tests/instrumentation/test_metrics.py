@@ -60,7 +60,7 @@ def test_a_chat_call(instrument: Any, client: Any, memory: Memory, dimensions: d
     }
     duration = point(memory, f"{INFERENCE}duration")
     assert (dict(duration.attributes), list(duration.explicit_bounds)) == (dimensions, DURATION_S)
-    assert duration.sum == pytest.approx((memory.span.end_time - memory.span.start_time) / 1e9, abs=0.01)
+    assert 0 < duration.sum == pytest.approx((memory.span.end_time - memory.span.start_time) / 1e9, abs=0.5)
     for name, tokens in (("input_tokens", 10), ("output_tokens", 31)):
         histogram = point(memory, f"{INFERENCE}operation.{name}")
         assert (dict(histogram.attributes), list(histogram.explicit_bounds)) == (dimensions, TOKENS)

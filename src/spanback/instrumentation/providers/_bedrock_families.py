@@ -193,7 +193,7 @@ def _read_plain(body: Body) -> Attributes:
     answers = _answers(body)
     reasons = [reason for reason in map(_reason, answers) if reason]
     if reasons:
-        attributes[sc.GEN_AI_RESPONSE_FINISH_REASONS] = reasons
+        attributes[sc.GEN_AI_RESPONSE_FINISH_REASONS] = tuple(reasons)
     tokens = [member(one, "tokenCount") for one in answers]
     if all(type(count) is int for count in tokens):
         attributes[sc.GEN_AI_USAGE_OUTPUT_TOKENS] = sum(tokens)

@@ -22,10 +22,10 @@ _LONGEST_DATA_URL_HEAD = 256
 _OUTPUT_TYPES = {"json_object": "json", "json_schema": "json", "text": "text"}
 
 
-def texts(value: Any) -> list[str] | None:
-    """One or several texts as a list; None for anything else."""
+def texts(value: Any) -> tuple[str, ...] | None:
+    """One or several texts; None for anything else."""
     found = [value] if isinstance(value, str) else value if isinstance(value, (list, tuple)) else ()
-    return [one for one in map(text, found) if one] or None
+    return tuple([one for one in map(text, found) if one]) or None
 
 
 def output_type(output_format: Any) -> str | None:

@@ -141,10 +141,10 @@ def _error_type(interaction: Any) -> str:
     return text(member(errors[0], "code") if errors else None) or "_OTHER"
 
 
-def _finish_reasons(interaction: Any) -> list[str] | None:
+def _finish_reasons(interaction: Any) -> tuple[str, ...] | None:
     """The API gives a status instead; it is told in the words of chat completions. None while it is not finished."""
     reason = _REASONS.get(text(member(interaction, "status")) or "")
-    return [reason] if reason else None
+    return (reason,) if reason else None
 
 
 class InteractionEvents:
@@ -247,7 +247,7 @@ def read_output(interaction: Any, clip: Clip) -> Attributes:
     parts = [part for step in steps if member(step, "type") != "user_input" for part in _parts(step, clip)]
     if not parts:
         return {}
-    reason = (_finish_reasons(interaction) or ["error"])[0]
+    reason = (_finish_reasons(interaction) or ("error",))[0]
     return {sc.GEN_AI_OUTPUT_MESSAGES: [OutputMessage(role="assistant", parts=parts, finish_reason=reason)]}
 
 

@@ -48,7 +48,7 @@ def read_response(response: Any) -> Attributes:
     status = member(response, "status")
     reason = _REASONS.get(status) if isinstance(status, str) else None
     if reason is not None:
-        attributes[sc.GEN_AI_RESPONSE_FINISH_REASONS] = [reason]
+        attributes[sc.GEN_AI_RESPONSE_FINISH_REASONS] = (reason,)
     if status == "failed":
         error = member(member(response, "status_details"), "error")
         attributes[sc.ERROR_TYPE] = text(member(error, "code")) or text(member(error, "type")) or "_OTHER"

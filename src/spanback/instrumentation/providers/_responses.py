@@ -75,7 +75,7 @@ def read_response(response: Any) -> Attributes:
     reasons = _finish_reasons(response)
     if reasons is not None:
         attributes[sc.GEN_AI_RESPONSE_FINISH_REASONS] = reasons
-        if reasons == ["error"] and member(response, "status") == "failed":
+        if reasons == ("error",) and member(response, "status") == "failed":
             attributes[sc.ERROR_TYPE] = _error_type(response)
     return attributes
 
@@ -92,17 +92,17 @@ def _error_type(response: Any) -> str:
     return text(member(member(response, "error"), "code")) or "_OTHER"
 
 
-def _finish_reasons(response: Any) -> list[str] | None:
+def _finish_reasons(response: Any) -> tuple[str, ...] | None:
     """The API gives a status instead; it is told in the words of chat completions. None while it is not finished."""
     status = member(response, "status")
     if status == "incomplete":
         reason = text(member(member(response, "incomplete_details"), "reason")) or "error"
-        return ["length" if reason == "max_output_tokens" else reason]
+        return ("length" if reason == "max_output_tokens" else reason,)
     if status == "completed":
         kinds = [member(item, "type") for item in members(response, "output")]
-        return ["tool_calls" if "function_call" in kinds else "stop"]
+        return ("tool_calls" if "function_call" in kinds else "stop",)
     reason = _FINISH_REASONS.get(status) if isinstance(status, str) else None
-    return [reason] if reason else None
+    return (reason,) if reason else None
 
 
 class ResponseEvents:

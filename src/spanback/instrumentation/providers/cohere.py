@@ -95,7 +95,7 @@ def read_metered(response: Any) -> Attributes:
 
 def _ends(response: Any, choices: Sequence[Any]) -> Attributes:
     reasons = [reason for choice in choices if (reason := text(member(choice, "finish_reason")))]
-    return {sc.GEN_AI_RESPONSE_ID: identify(response)[0], sc.GEN_AI_RESPONSE_FINISH_REASONS: reasons or None}
+    return {sc.GEN_AI_RESPONSE_ID: identify(response)[0], sc.GEN_AI_RESPONSE_FINISH_REASONS: tuple(reasons) or None}
 
 
 _V2_CHAT: Final = Endpoint(

@@ -120,7 +120,7 @@ def read_response(response: Any) -> Attributes:
         if reason is not None and text(reason):
             reasons.append(_google_contents.finish_reason(reason))
     if reasons:
-        attributes[sc.GEN_AI_RESPONSE_FINISH_REASONS] = reasons
+        attributes[sc.GEN_AI_RESPONSE_FINISH_REASONS] = tuple(reasons)
     return attributes
 
 

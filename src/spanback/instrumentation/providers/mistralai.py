@@ -65,7 +65,7 @@ def _read_response(response: Any) -> Attributes:
     attributes = _read_completion(response)
     reasons = [reason for one in members(response, "choices") if (reason := text(member(one, "finish_reason")))]
     if reasons:
-        attributes[sc.GEN_AI_RESPONSE_FINISH_REASONS] = reasons
+        attributes[sc.GEN_AI_RESPONSE_FINISH_REASONS] = tuple(reasons)
     return {**attributes, **_usage(response)}
 
 

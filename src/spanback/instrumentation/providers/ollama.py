@@ -72,9 +72,9 @@ def read_embedding_request(body: Body) -> Attributes:
     return _read_body(body)
 
 
-def _reasons(done_reason: Any) -> list[str] | None:
+def _reasons(done_reason: Any) -> tuple[str, ...] | None:
     reason = text(done_reason)
-    return [reason] if reason else None
+    return (reason,) if reason else None
 
 
 read_response: Final = response_reader(
