@@ -64,7 +64,7 @@ def request(records: Iterable[Record]) -> bytes:
     parts: list[bytes] = []
     for (resource, scope), bodies in groups.items():
         scoped = b"".join([scope, *(part for body in bodies for part in (_ITEMS, varint(len(body)), body))])
-        parts += _RESOURCES, _framedvarint(resource, scoped), resource, _ITEMS, varint(len(scoped)), scoped
+        parts += _RESOURCES, _framed_length(resource, scoped), resource, _ITEMS, varint(len(scoped)), scoped
     return b"".join(parts)
 
 
@@ -79,7 +79,7 @@ def json_line(record: Record) -> bytes:
     return tree_line(MessageToDict(message, use_integers_for_enums=True))
 
 
-def _framedvarint(resource: bytes, scoped: bytes) -> bytes:
+def _framed_length(resource: bytes, scoped: bytes) -> bytes:
     return varint(len(resource) + len(_ITEMS) + len(varint(len(scoped))) + len(scoped))
 
 
