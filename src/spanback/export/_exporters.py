@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from spanback.export._greenlets import let_others_run
 from spanback.export._guard import Address, Guard
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ def _otlp(factory: Callable[..., Any], entry_point: str, compression: str) -> An
     if entry_point == _GRPC:
         import grpc  # noqa: PLC0415 - loaded only where telemetry leaves by gRPC
 
+        let_others_run()
         return factory(compression=getattr(grpc.Compression, name), channel_options=_CHANNEL_OPTIONS)
     from opentelemetry.exporter.otlp.proto import http  # noqa: PLC0415 - likewise
 

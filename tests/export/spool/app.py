@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from typing import Any
 
 
 def give(name: str, count: int = 3) -> None:
@@ -71,8 +72,42 @@ def greenlets(name: str) -> None:
     assert spanback.flush(10.0)
 
 
+def workers(name: str) -> None:
+    """A server whose worker gives one signal a request; prints its port once it listens."""
+    from gunicorn.app.base import BaseApplication
+
+    class Application(BaseApplication):
+        def load_config(self) -> None:
+            chosen = {"bind": "127.0.0.1:0", "workers": 1, "worker_class": "gevent", "loglevel": "error"}
+            for setting, value in {**chosen, "preload_app": name == "preload"}.items():
+                self.cfg.set(setting, value)
+            self.cfg.set(
+                "when_ready", lambda arbiter: os.write(1, b"%d\n" % arbiter.LISTENERS[0].sock.getsockname()[1])
+            )
+
+        def load(self) -> Any:
+            import spanback
+            from spanback.testing import fake_ref
+
+            spanback.instrument(clients=[])
+            if name == "preload":
+                spanback.record_feedback(fake_ref(), score=1.0, feedback_id="preloaded")
+
+            def answer(environ: Any, start_response: Any) -> list[bytes]:
+                receipt = spanback.record_feedback(fake_ref(), score=1.0)
+                assert receipt.status == "spooled", receipt
+                start_response("200 OK", [("Content-Type", "text/plain")])
+                return [receipt.feedback_id.encode()]
+
+            return answer
+
+    Application().run()
+
+
 def main(what: str, name: str) -> None:
     """Does one of the above."""
+    if what == "workers":
+        workers(name)
     if what == "gevent":
         from gevent import monkey
 

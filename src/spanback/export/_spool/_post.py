@@ -22,6 +22,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.util.re import parse_env_headers
 
 from spanback._version import __version__
+from spanback.export._greenlets import let_others_run
 
 if TYPE_CHECKING:
     from spanback._settings import Way
@@ -152,6 +153,7 @@ class GrpcPost:
     def __init__(self, way: Way, kind: Kind) -> None:
         import grpc  # noqa: PLC0415 - loaded only where telemetry leaves by gRPC
 
+        let_others_run()
         endpoint = way.endpoint or "http://localhost:4317"
         parts = urlsplit(endpoint)
         is_plain = parts.scheme == "http" or (way.insecure and parts.scheme != "https")
@@ -190,7 +192,9 @@ class GrpcPost:
         verdict = _GRPC_VERDICTS.get(name, "misconfigured")
         if name == "RESOURCE_EXHAUSTED" and "larger than max" in details:
             verdict = "too large"
-        return Answer(verdict, _line(f"{name}, {details}"), _retry_info(dict(error.trailing_metadata() or ())))
+        return Answer(
+            verdict, _line(", ".join(filter(None, (name, details)))), _retry_info(dict(error.trailing_metadata() or ()))
+        )
 
 
 def _taken(kind: Kind, content: bytes) -> Answer:
