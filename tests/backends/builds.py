@@ -1,4 +1,4 @@
-"""Builds the collector, Jaeger, Tempo and Prometheus 3 from Go modules, once per set of committed inputs.
+"""Builds the collector, Jaeger, Tempo, Prometheus 3 and a Kafka broker from Go modules, once per set of committed inputs.
 
 The binaries are kept outside the tree, in ``$SPANBACK_CACHE``, ``$XDG_CACHE_HOME/spanback`` or
 ``~/.cache/spanback``, under a name that holds the hash of what they were built from.
@@ -89,6 +89,7 @@ RECIPES = {
         Recipe("collector_deploy", minutes=5, commands=COLLECTOR_BUILD),
         Recipe("prometheus3", minutes=4, commands=((*PROMETHEUS_BUILD, f"{PROMETHEUS}prometheus"),)),
         Recipe("promtool3", minutes=1, commands=((*PROMETHEUS_BUILD, f"{PROMETHEUS}promtool"),), inputs="prometheus3"),
+        Recipe("kafka", minutes=1, commands=((*GO_BUILD, "."),)),
     )
 }
 

@@ -11,10 +11,10 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.backends import otlp
-from tests.backends.servers import Collector, eventually, free_ports
+from tests.backends.servers import eventually, free_ports
 from tests.deploy.collectors import merged, validated, without
 from tests.deploy.conftest import run_app
+from tests.deploy.tiers import Tier, on_loopback, received
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
@@ -127,35 +127,6 @@ def test_sizes(load: int) -> None:
     assert f"| {load:,} | {11 * load:,} | {size.cores:.2f} | {size.gateways} |" in sizing["table"]([load])
 
 
-class Tier(Collector):
-    """A collector of either tier, with its files as they are but for addresses: everything stays on loopback."""
-
-    def __init__(self, name: str, *configs: str, **env: str) -> None:
-        super().__init__(env=env)
-        self.name = name
-        self.texts = configs
-
-    def arguments(self) -> list[str]:
-        """The command line after the binary; writes the files that it names."""
-        for number, text in enumerate(self.texts):
-            (self.folder / f"{number}.yaml").write_text(text)
-        return [f"--config={number}.yaml" for number in range(len(self.texts))]
-
-
-def on_loopback(file: Path) -> str:
-    """A file with addresses and folders that the test's collector is given in its environment."""
-    text = (
-        file.read_text().replace("0.0.0.0", "127.0.0.1").replace("/var/lib/otelcol", "${env:SPANBACK_COLLECTOR_FOLDER}")
-    )
-    for port, variable in (
-        ("127.0.0.1:4317", "SPANBACK_OTLP_GRPC_ENDPOINT"),
-        ("127.0.0.1:4318", "SPANBACK_OTLP_HTTP_ENDPOINT"),
-        ("127.0.0.1:13133", "SPANBACK_HEALTH_ENDPOINT"),
-    ):
-        text = text.replace(f'"{port}"', f'"${{env:{variable}}}"')
-    return text.replace("port: 8888", 'port: "${env:SPANBACK_METRICS_PORT}"')
-
-
 def agent(*gateways: str, **env: str) -> Tier:
     """An agent that balances over gateways at some addresses; its file is otherwise as it is."""
     config = yaml.safe_load(on_loopback(KUBERNETES / "config" / "agent.yaml"))
@@ -169,11 +140,6 @@ def gateway(**env: str) -> Tier:
     """A gateway, its files as they are."""
     texts = (ROOT / "collector-config.yaml").read_text(), on_loopback(KUBERNETES / "config" / "gateway.yaml")
     return Tier("collector", *texts, **env)
-
-
-def received(tier: Collector) -> set[str]:
-    """The ids of the feedback spans that a gateway has had."""
-    return {span.span_id for line in tier.file_lines("feedback") for span in otlp.spans(line)}
 
 
 @pytest.mark.backends
