@@ -450,6 +450,28 @@ def test_labels_and_the_endpoint_are_attributes(answer, endpoint):
     assert sent(endpoint, 2)[1] == stars_of(2)
 
 
+def test_variables_of_css_style_the_buttons(answer):
+    """Size, colours and radius, from outside of the component; a button looks pressed while it is, and no longer."""
+    answer.emulate_media(reduced_motion="reduce")
+    answer.reload()
+    answer.wait_for_function("globalThis.feedback")
+    answer.add_style_tag(
+        content="feedback-thumbs { --spanback-size: 50px; --spanback-color: rgb(1, 2, 3); --spanback-radius: 9px;"
+        " --spanback-accent: rgb(4, 5, 6); --spanback-focus: rgb(7, 8, 9); }"
+    )
+    up, down = (answer.get_by_role("button", name=f"{kind} answer", exact=True) for kind in ("Good", "Bad"))
+
+    def style(button, *names: str) -> list[str]:
+        return button.evaluate("(button, names) => names.map((name) => getComputedStyle(button)[name])", names)
+
+    assert style(up, "width", "height", "color", "borderRadius") == ["50px", "50px", "rgb(1, 2, 3)", "9px"]
+    for button, colors in ((up, (4, 1)), (up, (1, 1)), (down, (1, 4)), (up, (4, 1))):
+        button.press("Enter")
+        shown = [f"rgb({first}, {first + 1}, {first + 2})" for first in colors]
+        assert style(up, "color") + style(down, "color") == shown
+    assert style(up, "outlineColor") == ["rgb(7, 8, 9)"]
+
+
 def test_nothing_is_kept_but_what_the_user_gave(answer, context, endpoint):
     """No cookie; in localStorage only signals, and of the token no more than its last part once they are sent."""
     press(answer, "Good answer")

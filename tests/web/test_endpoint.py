@@ -15,7 +15,7 @@ import httpx
 import pytest
 from opentelemetry.sdk.trace import SpanProcessor
 
-from spanback import InvalidSetting, MissingTokenKey, record_feedback
+from spanback import InvalidFeedback, InvalidSetting, MissingTokenKey, record_feedback
 from spanback.errors import SpoolUnavailable
 from spanback.web import MemoryUses
 from spanback.web._endpoint import Endpoint, Options
@@ -109,6 +109,46 @@ def test_a_batch_is_recorded_as_a_whole(api, kind, telemetry):
         (3, "score", "must be a number from -1 to 1, and no bool"),
     ]
     assert len(telemetry.feedback) == 2
+
+
+BAD = {
+    "score": {"score": 7},
+    "rating": {"rating": 9, "scale": [1, 5]},
+    "scale": {"rating": 3},
+    "name": {"score": 1, "name": "Thumbs up"},
+    "weight": {"score": 1, "weight": -1},
+    "type": {"score": 1, "type": "loud"},
+    "label": {"label": " "},
+    "comment": {"comment": ""},
+    "improvement": {"improvement": " "},
+    "metadata": {"score": 1, "metadata": []},
+    "criterion": {"score": 1, "criterion": "?"},
+    "scope": {"score": 1, "scope": "all"},
+    "choice": {"score": 1, "choice": -1},
+    "tool_call_id": {"score": 1, "tool_call_id": ""},
+    "feedback_id": {"score": 1, "feedback_id": " "},
+    "nothing": {"name": "user_thumbs"},
+}
+
+
+@kinds
+@pytest.mark.parametrize("bad", BAD)
+def test_what_is_wrong_is_said_as_record_feedback_says_it(bad, api, kind, telemetry):
+    """Field, rule and words are those of `InvalidFeedback`, in a document of RFC 9457."""
+    signal: dict[str, Any] = BAD[bad]
+    with pytest.raises(InvalidFeedback) as caught:
+        record_feedback(REF, **signal)
+    told = str(caught.value)
+    refused = api.post(signal, REF.token())
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.json() == {
+        "type": "urn:spanback:problem:invalid-feedback",
+        "title": "A field breaks its rule",
+        "status": 422,
+        "detail": told,
+        "errors": [{"field": caught.value.field, "rule": caught.value.rule, "detail": told}],
+    }
+    assert telemetry.feedback == ()
 
 
 @kinds

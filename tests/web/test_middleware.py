@@ -15,8 +15,8 @@ import httpx
 import pytest
 from django.conf import settings as django_settings
 from fastapi import FastAPI
-from fastapi.responses import StreamingResponse
 from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
 from spanback import InvalidSetting, MissingTokenKey, SpanRef, _settings, _tokens
@@ -88,6 +88,31 @@ def fastapi_app(model: Any) -> Any:
     return app
 
 
+def starlette_app(model: Any) -> Any:
+    """The same in Starlette."""
+
+    def text(path: str, make: Callable[[], Any]) -> Route:
+        return Route(path, lambda _: make())
+
+    def lines() -> Iterator[str]:
+        yield "event: hello\ndata: 1\n\n"
+        for chunk in ask(model, stream=True):
+            yield f"data: {chunk.id}\n\n"
+
+    def embed() -> PlainTextResponse:
+        return PlainTextResponse(str(len(model.embeddings.create(model=MODEL, input="x").data)))
+
+    routes = [
+        text("/chat", lambda: PlainTextResponse(ask(model).choices[0].message.content)),
+        text("/none", lambda: PlainTextResponse("no model")),
+        text("/embed", embed),
+        text("/stream", lambda: StreamingResponse(chunk.id for chunk in ask(model, stream=True))),
+        text("/late", lambda: StreamingResponse(chunk.id for _ in range(1) for chunk in ask(model, stream=True))),
+        text("/events", lambda: StreamingResponse(lines(), media_type="text/event-stream")),
+    ]
+    return add_feedback(Starlette(routes=routes))
+
+
 def flask_app(model: Any) -> Any:
     """The same in Flask."""
     app = flask.Flask(__name__)
@@ -156,6 +181,7 @@ def django_app(model: Any, *, is_async: bool) -> Any:
 
 FRAMEWORKS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "fastapi": ("asgi", fastapi_app),
+    "starlette": ("asgi", starlette_app),
     "flask": ("wsgi", flask_app),
     "django": ("wsgi", lambda model: django_app(model, is_async=False)),
     "django async": ("asgi", lambda model: django_app(model, is_async=True)),
@@ -200,7 +226,7 @@ def test_other_responses_are_as_they_were(name, path, get, model):
     assert not [header for header in answer.headers if "feedback" in header or header == "traceresponse"]
 
 
-@pytest.mark.parametrize("name", ["fastapi", "flask", "django"])
+@pytest.mark.parametrize("name", ["fastapi", "starlette", "flask", "django"])
 def test_an_event_stream_has_an_event_that_holds_the_token(name, get, memory):
     """Between two events of the app, as soon as the model is called, in one piece."""
     answer = get(name, "/events")

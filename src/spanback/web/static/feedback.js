@@ -308,7 +308,7 @@ class Choices extends (globalThis.HTMLElement ?? Object) {
       const value = valueOf(button.signal);
       button.disabled = !this.getAttribute('token');
       button.ariaPressed = value === this.chosen;
-      button.classList.toggle('on', value === this.chosen || (button.signal.scale && value < this.chosen));
+      button.classList.toggle('on', value === this.chosen || (!!button.signal.scale && value < this.chosen));
     }
   }
 
