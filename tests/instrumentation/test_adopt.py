@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled, suppress_instrumentation
 from opentelemetry.metrics import NoOpMeterProvider
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 import spanback
 from spanback._spanref import RESPONSES
+from spanback._telemetry import SCOPE_NAME
 from spanback.instrumentation._adopt import peer_of
 from spanback.instrumentation._noticing import NOTICING
 from tests.conftest import Memory
@@ -75,6 +78,46 @@ async def test_a_peers_span_is_kept(stream: bool, is_async: bool, bench: Any) ->
     assert {(line.state, line.detail) for line in spanback.status() if line.client == "openai"} == {
         ("adopted", "spans are made by opentelemetry.instrumentation.openai.v1")
     }
+
+
+class Suppressible(SpanProcessor):
+    """Notes which spans start and end where instrumentation is suppressed: some providers drop those."""
+
+    def __init__(self) -> None:
+        self.started: list[tuple[str, bool]] = []
+        self.ended: list[tuple[str, bool]] = []
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        """A span starts."""
+        self.started.append((span.instrumentation_scope.name, is_instrumentation_enabled()))
+
+    def on_end(self, span: Any) -> None:
+        """A span ends."""
+        self.ended.append((span.instrumentation_scope.name, is_instrumentation_enabled()))
+
+
+@driving.is_async
+async def test_ours_inside_a_peer_that_suppresses_others(
+    is_async: bool, instrument: Any, server: Any, memory: Memory
+) -> None:
+    """With adoption off our span starts and ends outside of what a peer around it suppresses; all else stays inside."""
+    processor = Suppressible()
+    memory.tracer_provider.add_span_processor(processor)
+    instrument(adopt=False)
+    tracer = memory.tracer_provider.get_tracer("logfire.openai")
+    client = driving.make_client(server, is_async=is_async)
+    with tracer.start_as_current_span("Chat Completion", attributes=CHAT) as theirs, suppress_instrumentation():
+        inside = otel_context.get_current()
+        got = client.chat.completions.create(model=MODEL, messages=MESSAGES)
+        got = await got if is_async else got
+        assert otel_context.get_current() == inside
+        assert not is_instrumentation_enabled()
+    ours, _ = memory.spans
+    assert processor.started == [("logfire.openai", True), (SCOPE_NAME, True)]
+    assert processor.ended == [(SCOPE_NAME, True), ("logfire.openai", True)]
+    assert ours.parent.span_id == theirs.get_span_context().span_id
+    assert spanback.reference(got).span_id == ours.context.span_id
+    await client.close() if is_async else client.close()
 
 
 def test_an_agents_span_is_the_parent(instrument: Any, client: Any, memory: Memory) -> None:

@@ -23,7 +23,7 @@ from spanback.instrumentation._adopt import ADOPTED, CAPTURE, WITHIN, around
 from spanback.instrumentation._attempts import attempts_of
 from spanback.instrumentation._call import ABANDONED, Call, end_abandoned
 from spanback.instrumentation._noticing import NOTICING
-from spanback.instrumentation._silence import is_silent, silenced
+from spanback.instrumentation._silence import is_silent, lift, silenced
 
 _ALL_CLIENTS: Final = "*"
 
@@ -75,11 +75,11 @@ def begin(  # noqa: C901 - one row of questions, for every call; a function for 
     is_adopting = (IN_FORCE.settings or current_settings()).adopt
     theirs = around(current, with_unseen=NOTICING.is_needed) if current or NOTICING.is_needed else None
     is_suppressed = bool(current) and not is_instrumentation_enabled()
-    # A peer may suppress all others around the call that it traces, so its span is looked at first.
-    if theirs is not None and (is_adopting or is_suppressed):
+    if theirs is not None and is_adopting:
         ADOPTED[adapter.client] = theirs.peer
         return _adopted(theirs.span, adapter.read(endpoint, instance, args, kwargs), current)
-    if is_suppressed:
+    # A peer may suppress all others around the call that it traces.
+    if is_suppressed and theirs is None:
         return None
     if is_adopting and _is_traced_inside(site, endpoint, instance):
         return Capture(adapter, adapter.read(endpoint, instance, args, kwargs), tracer, current, kwargs)
@@ -87,7 +87,9 @@ def begin(  # noqa: C901 - one row of questions, for every call; a function for 
         endpoint.silence(instance, args, kwargs, is_silent)
     if endpoint.encloses or not is_adopting:
         current = _enclosing(adapter, endpoint, current, is_adopting=is_adopting)
-    call = _open(adapter.read(endpoint, instance, args, kwargs), tracer, current, time_ns(), kwargs)
+    call = _open(
+        adapter.read(endpoint, instance, args, kwargs), tracer, current, time_ns(), kwargs, is_lifted=is_suppressed
+    )
     if call.handle[0]:
         return call
     return call.leave()  # the tracer makes nothing but stand-ins without a trace id
@@ -121,8 +123,19 @@ def _within(adapter: Adapter, endpoint: Endpoint) -> str:
     return _ALL_CLIENTS if endpoint.encloses else adapter.client
 
 
-def _open(request: Request, tracer: Tracer, context: Context, start_time_ns: int, kwargs: Mapping[str, Any]) -> Call:
-    """A call with a span of our own: a new one, or that of the attempt before."""
+def _open(
+    request: Request,
+    tracer: Tracer,
+    context: Context,
+    start_time_ns: int,
+    kwargs: Mapping[str, Any],
+    *,
+    is_lifted: bool = False,
+) -> Call:
+    """A call with a span of our own: a new one, or that of the attempt before.
+
+    It is lifted out of what somebody around it suppresses.
+    """
     endpoint, model = request.endpoint, request.model
     name = endpoint.operation
     attributes: Attributes = {
@@ -145,8 +158,14 @@ def _open(request: Request, tracer: Tracer, context: Context, start_time_ns: int
             call.attempts = attempts
             call.again(request, name, attributes)
             return call
-    span = start_client_span(tracer, name, context, attributes, start_time_ns)
+    token = lift() if is_lifted else None
+    try:
+        span = start_client_span(tracer, name, context, attributes, start_time_ns)
+    finally:
+        if token is not None:
+            otel_context.detach(token)
     call = Call(request, span, context, start_time_ns, is_own=True, attributes=attributes)
+    call.is_lifted = is_lifted
     call.attempts = attempts
     return call
 

@@ -31,6 +31,7 @@ from spanback.instrumentation._content import Clipper, to_json
 from spanback.instrumentation._events import describe, emit_events, sendable
 from spanback.instrumentation._langchain import LANGCHAIN, note_run
 from spanback.instrumentation._metrics import metrics_of
+from spanback.instrumentation._silence import lift
 
 Moment = tuple[int, float]
 """A time in ns since the epoch, and the same time in seconds on the clock of `perf_counter`."""
@@ -79,6 +80,7 @@ class Call:
         "attempts",
         "handle",
         "has_content",
+        "is_lifted",
         "request",
         "settings",
         "start_s",
@@ -96,6 +98,7 @@ class Call:
     ) -> None:
         self.request = request
         self.attempts: Attempts | None = None
+        self.is_lifted = False
         endpoint = request.endpoint
         self._span = span
         entry = entry_of(context)
@@ -259,6 +262,7 @@ class Call:
         except IndexError:
             return
         end_time_ns, end_s = ended or (time_ns(), perf_counter())
+        token = lift() if self.is_lifted else None
         try:
             if self._is_read:
                 added = self._read_response(response, error, first_chunk_s)
@@ -276,6 +280,8 @@ class Call:
         finally:
             if self._is_read:
                 self._span.end(end_time_ns)
+            if token is not None:
+                otel_context.detach(token)
 
     def _read_response(self, response: Any, error: BaseException | None, first_chunk_s: float | None) -> Attributes:
         """All that the span gets at its end. What the response does not say stays as the request said it."""

@@ -1,8 +1,12 @@
-"""Silencing the spans that others would make inside a call, by the keys that they honour themselves."""
+"""Silencing the spans that others would make inside a call, by the keys that they honour themselves.
+
+And making ours where somebody who traces the call around it silences all others.
+"""
 
 from __future__ import annotations
 
 import sys
+from contextvars import Token
 from typing import Final
 
 from opentelemetry import context as otel_context
@@ -36,3 +40,12 @@ def silenced(context: Context) -> Context:
 def is_silent() -> bool:
     """Whether the current context is one in which others are to make no spans. Never raises."""
     return otel_context.get_value(_SILENT) is True
+
+
+def lift() -> Token[Context]:
+    """Attaches the current context without what suppresses instrumentation, until it is detached by the token.
+
+    Some providers look at the current context as a span starts and ends, and not at the one that it is given.
+    """
+    current = otel_context.get_current()
+    return otel_context.attach(Context({key: value for key, value in current.items() if not key.startswith(_ALL)}))
