@@ -215,6 +215,18 @@ def arguments(r: random.Random, function: Callable[..., Any], rate: float) -> di
             given[name] = argument(r, name, wildness)
     if "rating" in given or "scale" in given:
         given.pop("score", None)
+        if function is spanback.record_feedback and r.random() < 0.9:
+            given = {"rating": argument(r, "rating", wildness), "scale": argument(r, "scale", wildness), **given}
+    return given
+
+
+def one(r: random.Random) -> dict[str, Any]:
+    """The arguments of record_feedback: as a rule few, since many seldom go together, about something."""
+    given = arguments(r, spanback.record_feedback, r.choice([0.02, 0.08, 0.25]))
+    if "conversation_id" not in given and r.random() < 0.9:
+        given.setdefault("target", ref(r))
+    if given.keys().isdisjoint(("score", "rating", "label", "comment", "improvement")) and r.random() < 0.9:
+        given.setdefault("signal", r.choice(PRESETS))
     return given
 
 
@@ -233,7 +245,7 @@ def many(r: random.Random) -> dict[str, Any]:
 
 
 CALLS: tuple[tuple[int, Callable[..., Any], Callable[[random.Random], dict[str, Any]]], ...] = (
-    (10, spanback.record_feedback, lambda r: arguments(r, spanback.record_feedback, 0.25)),
+    (10, spanback.record_feedback, one),
     (4, spanback.record_preference, lambda r: arguments(r, spanback.record_preference, 0.25)),
     (4, spanback.retract_feedback, lambda r: arguments(r, spanback.retract_feedback, 0.4)),
     (2, spanback.record_many, many),
