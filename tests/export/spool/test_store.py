@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import stat
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from spanback.errors import SpoolFull, SpoolUnavailable
 from spanback.export._spool import _database
 from spanback.export._spool._database import Database
 from spanback.export._spool._store import LEASE_S, Lane, Outbox, Record, Row, Store, _Waiting
+from tests.backends.servers import eventually
 
 LEASE_NS = int(LEASE_S * 1e9)
 HOUR_NS = 3_600 * 10**9
@@ -139,14 +141,14 @@ def test_a_full_disk_is_told_from_a_full_spool(path: str, monkeypatch: pytest.Mo
     """The last of a disk is left alone, since what is to be deleted takes room too; and it is said which is full."""
     store = Store(Database(path, 100_000, "FULL"), drop_oldest=False)
     store.put([record(0)])
-    disk = shutil.disk_usage("/")
     cases = (
         (_database.RESERVE_BYTES + 100, 100, "the disk is full"),
         (_database.RESERVE_BYTES + 300, 100, None),
         (10**12, 300_000, "its limit of 100,000 bytes is reached"),
     )
     for free, size, reason in cases:
-        monkeypatch.setattr(_database.shutil, "disk_usage", lambda _path, free=free: disk._replace(free=free))
+        disk = SimpleNamespace(f_bavail=free // 10, f_frsize=10)
+        monkeypatch.setattr(_database, "_STATVFS", lambda _path, disk=disk: disk)
         if reason is None:
             store.put([record(1, body=b"x" * size)])
             continue
@@ -162,8 +164,8 @@ def test_what_is_free_in_the_file_is_used_on_a_full_disk(
     """A disk that the spool itself has filled takes signals again as soon as some are sent."""
     store = Store(Database(path, 0, "FULL"), drop_oldest=False)
     store.put([record(number, body=b"x" * 1_000) for number in range(200)])
-    disk = shutil.disk_usage("/")
-    monkeypatch.setattr(_database.shutil, "disk_usage", lambda _path: disk._replace(free=0))
+    disk = SimpleNamespace(f_bavail=0, f_frsize=4096)
+    monkeypatch.setattr(_database, "_STATVFS", lambda _path: disk)
     with pytest.raises(SpoolFull, match="the disk is full"):
         store.put([record(200)])
     outbox.delete("traces", range(150))
@@ -256,13 +258,15 @@ def test_an_interrupted_commit_refuses_those_who_wait(store: Store, monkeypatch:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(store, "_insert", interrupt)
-    waiting = _Waiting([record(1)])
-    store._queue.append(waiting)
-    with pytest.raises(KeyboardInterrupt):
-        store.put([record(2)])
-    assert waiting.is_done
-    assert waiting.error is not None
-    assert waiting.error.reason == "the commit was interrupted"
+    with ThreadPoolExecutor(1) as pool:
+        with store._committing:
+            other = pool.submit(store.put, [record(1)])
+            eventually(lambda: store._queue, 10)
+            waiting, store._queue = store._queue, []
+            with pytest.raises(KeyboardInterrupt):
+                store._commit_all(waiting)
+        with pytest.raises(SpoolUnavailable, match="the commit was interrupted"):
+            other.result(10)
 
 
 def test_one_process_sends_at_a_time(store: Store, outbox: Outbox, path: str) -> None:

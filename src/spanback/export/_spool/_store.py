@@ -77,7 +77,7 @@ class _Waiting:
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = records
-        self.is_done = False
+        self.is_taken = self.is_done = False
         self.error: SpoolUnavailable | None = None
 
 
@@ -112,11 +112,13 @@ class Store:
         own = _Waiting(records)
         self._queue.append(own)
         with self._committing:
-            if not own.is_done:
+            if not own.is_taken:
                 waiting, self._queue = self._queue, []
                 self._commit_all(waiting)
         if own.error is not None:
             raise own.error
+        if not own.is_done:  # what was under way in another thread was cut short by a signal
+            raise SpoolUnavailable(self._database.path, "the commit was interrupted")
 
     def hold(self) -> None:
         """Waits for the commit under way and lets none begin, for the time of a fork."""
@@ -137,14 +139,14 @@ class Store:
         self._database.close()
 
     def _commit_all(self, waiting: Sequence[_Waiting]) -> None:
-        unfinished = SpoolUnavailable(self._database.path, "the commit was interrupted")
         for one in waiting:
-            one.error, one.is_done = unfinished, True  # in case that what follows is interrupted by a signal
+            one.is_taken = True  # whatever comes of it, its own thread does not commit it again
         error = self._tried([record for one in waiting for record in one.records])
         for one in waiting:
             # What does not fit as a whole may fit in part; nobody is refused for the size of a neighbour.
             alone = error is not None and len(waiting) > 1
             one.error = self._tried(one.records) if alone else error
+            one.is_done = True
 
     def _tried(self, records: Sequence[Record]) -> SpoolUnavailable | None:
         try:
