@@ -324,6 +324,16 @@ def test_one_token_is_limited_wherever_it_comes_from(kind, quiet):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_stolen_token_is_good_for_sixty_signals_a_minute(kind, quiet):
+    """Unless the app says otherwise, and for no more than the one response; it reads nothing back."""
+    app = feedback_app(kind, keys=[KEY])
+    answers = [raw(app, kind, f"10.0.0.{number}", b'{"score":1}') for number in range(62)]
+    assert [status for status, _, _ in answers] == [202] * 60 + [429] * 2
+    assert all(json.loads(told).keys() == {"feedback_id", "status"} for _, _, told in answers[:60])
+    quiet("".join(told for _, _, told in answers), GOOD_TOKEN, signals=60)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_nobody_replaces_or_withdraws_the_signal_of_another(kind, telemetry):
     """Ids are no secrets: the same id of another response, or another user, is another signal."""
     users = {"anna": "anna", "bob": "bob"}

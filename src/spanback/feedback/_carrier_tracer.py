@@ -89,10 +89,6 @@ class _Always:
         """Yes."""
         return self._result
 
-    def get_description(self) -> str:
-        """What it is called."""
-        return "AlwaysOnSampler"
-
 
 @lru_cache(maxsize=2)
 def _always(sdk: Any) -> _Always:
