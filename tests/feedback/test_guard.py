@@ -108,6 +108,30 @@ def test_no_agent_withdraws_a_users_signal(tracer: trace.Tracer, telemetry: InMe
     assert spanback.retract_feedback(theirs).status == "recorded"
 
 
+def test_no_agent_replaces_a_users_signal(
+    tracer: trace.Tracer, telemetry: InMemoryTelemetry, configure: Callable[..., Any]
+) -> None:
+    """Not by its id, on whatever target, nor by the id that the user's vote has."""
+    configure(user_hash_key=b"key")
+    chat = tracer.start_span("chat", attributes=CHAT)
+    spanback.record_feedback(chat, score=-1, feedback_id="theirs")
+    spanback.record_feedback(chat, score=-1, user_id="anna")
+    spanback.record_feedback(chat, score=0, source="system", feedback_id="ours")
+    recorded = len(telemetry.feedback)
+    system: Any = {"score": 1, "source": "system"}
+    with trace.use_span(chat), tracer.start_as_current_span("tool"):
+        assert refused(lambda: spanback.record_feedback(chat, **system, feedback_id="theirs"))
+        assert refused(lambda: spanback.record_feedback(fake_ref(), **system, feedback_id="theirs"))
+        assert refused(lambda: spanback.record_feedback(chat, **system, user_id="anna"))
+        assert refused(lambda: spanback.retract_feedback(target=chat, user_id="anna", source="system"))
+        with pytest.raises(InvalidBatch):
+            spanback.record_many([{"target": chat, **system, "feedback_id": "theirs"}])
+        assert len(telemetry.feedback) == recorded
+        for ours in ({"feedback_id": "ours"}, {"user_id": "bert"}, {}):
+            assert not refused(lambda ours=ours: spanback.record_feedback(chat, **system, **ours))
+    chat.end()
+
+
 def test_an_app_may_allow_it(tracer: trace.Tracer, configure: Callable[..., Any]) -> None:
     """`instrument(self_rating=True)` is an app's own decision."""
     configure(self_rating=True)

@@ -11,7 +11,9 @@ from spanback import semconv
 from spanback._open_spans import OPEN_SPANS
 from spanback._settings import Settings
 from spanback.errors import InvalidFeedback
+from spanback.feedback._ids import vote_id
 from spanback.feedback._model import Feedback
+from spanback.feedback._recent import RECENT
 from spanback.feedback._target import Target
 
 SELF_RULE: Final = (
@@ -25,7 +27,7 @@ _GUARDED_KINDS: Final = frozenset({"LLM", "AGENT"})
 
 
 def refuse_self_rating(feedback: Feedback, target: Target, settings: Settings) -> None:
-    """Refuses a user's signal on a model call or an agent, or its withdrawal, from inside of its own span.
+    """Refuses a user's signal on a model call or an agent, its withdrawal or its replacement, inside of its own span.
 
     Only spans of model calls, agents and whatever else says `gen_ai.operation.name` are guarded: an app may rate the
     request that it is answering. A stream is left once the call has returned it, so that rating it while it is read is
@@ -34,15 +36,27 @@ def refuse_self_rating(feedback: Feedback, target: Target, settings: Settings) -
     Raises:
         InvalidFeedback: It is one.
     """
-    if feedback.source != "user" or settings.self_rating or target.ref is None:
+    if settings.self_rating:
         return
     current = trace.get_current_span()
     if not current.get_span_context().is_valid:
         return
-    rated_id = target.ref.span_id
-    for span_id, span in _around(current):
-        if span_id == rated_id and _is_guarded(span, target):
-            raise InvalidFeedback("source", "user", SELF_RULE)
+    rated = _replaced(feedback, target, settings)
+    if feedback.source == "user":
+        rated = (target, *rated)
+    for one in rated:
+        for span_id, span in _around(current):
+            if one.ref is not None and span_id == one.ref.span_id and _is_guarded(span, one):
+                raise InvalidFeedback("source", "user", SELF_RULE)
+
+
+def _replaced(feedback: Feedback, target: Target, settings: Settings) -> tuple[Target, ...]:
+    """What the user's signal was about whose id this one has, and so takes its place; by whomever it is given."""
+    own_id = feedback.feedback_id
+    if own_id is None and feedback.source != "user":  # a user's own is on the same target
+        own_id = vote_id(((target, "rates"),), feedback, settings.user_hash_key)
+    recent = None if own_id is None else RECENT.find(own_id)
+    return () if recent is None or recent[2] != "user" else tuple(one for one, _ in recent[0])
 
 
 def _around(current: trace.Span) -> Iterator[tuple[int, Any]]:

@@ -92,10 +92,8 @@ def retract_feedback(
     aim |= {"tool_call_id": tool_call_id, "document_id": document_id}
     targets = _targets(target, aim, recent, has_id=own_id is not None)
     settings = _settings.current()
-    # Who gave the signal is what it says itself, where that is known, and not what the withdrawal says.
-    given = feedback if recent is None else feedback._replace(source=recent[2])
     for one, _ in targets:
-        refuse_self_rating(given, one, settings)
+        refuse_self_rating(feedback, one, settings)
     key = settings.user_hash_key
     said_id = feedback.feedback_id or vote_id(targets, feedback, key)
     if said_id is None:
