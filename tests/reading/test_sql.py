@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from spanback import reading
 from spanback.errors import SourceError
-from spanback.reading import Feedback, _lines
+from spanback.reading import Feedback, _duckdb, _lines
 from tests.reading.writing import call_span, carrier_span, log_event, logs_line, spans_line
 
 WIRE = Path(__file__).parent / "wire" / "collector.jsonl"
@@ -49,6 +50,42 @@ def test_means_of_stated_and_inferred_stay_apart() -> None:
         {"type": "explicit", "n": 5, "mean": -0.38},
         {"type": "implicit", "n": 1, "mean": 0.4},
     ]
+
+
+@pytest.mark.parametrize(
+    ("threads", "longest_bytes", "expected"),
+    [
+        (1, 1_000, (1, 500_000_000)),
+        (2, 1_000_000, (2, 500_000_000)),
+        (64, 1_000_000, (4, 1_000_000_000)),
+        (64, 20_000_000, (2, 800_000_000)),
+        (64, 60_000_000, (1, 1_200_000_000)),
+    ],
+)
+def test_memory_is_shared_by_no_more_threads_than_it_serves(
+    threads: int, longest_bytes: int, expected: tuple[int, int]
+) -> None:
+    """Each thread has memory for lines as long as the longest, whatever the machine has of either."""
+    assert _duckdb.budget(threads, longest_bytes) == expected
+
+
+def test_a_query_keeps_to_its_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """DuckDB is told how much memory and which threads it has; what it writes to disk goes where temporary files go."""
+    monkeypatch.setattr(_duckdb, "budget", lambda *_: (3, 700_000_000))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    names = ("threads", "memory_limit", "temp_directory")
+    (row,) = _asked(WIRE, "SELECT " + ", ".join(f"current_setting('{name}') AS {name}" for name in names))
+    assert (row["threads"], row["memory_limit"]) == (3, "667.5 MiB")
+    assert Path(row["temp_directory"]).parent == tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_spans_and_log_records_in_one_line_are_both_read(tmp_path: Path) -> None:
+    """A line may hold both kinds, though no exporter writes such lines."""
+    one, other = (Feedback(name, 1, score=1.0, trace_id="1" * 32, span_id="2" * 16) for name in ("fb-1", "fb-2"))
+    line = json.loads(spans_line(carrier_span(one))) | json.loads(logs_line(log_event(other)))
+    (tmp_path / "both.jsonl").write_text(json.dumps(line) + "\n")
+    assert _asked(tmp_path, COUNT) == [{"n": 2}]
 
 
 def test_gzip_and_plain_files_are_one(tmp_path: Path) -> None:
