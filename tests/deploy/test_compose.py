@@ -121,3 +121,25 @@ def test_collectors_take_the_configuration(
     done = validated(binary, file, CLICKHOUSE_PASSWORD="feedback")
     assert (done.returncode, done.stderr) == (0, "")
     assert validated(binary, file, SPANBACK_QUEUE_SIZE="many").returncode == 1
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize(
+    ("file", "spelling", "status"),
+    [
+        ("collector-config.yaml", "otlp/", 0),
+        ("collector-config.yaml", "otlp_grpc/", 1),
+        ("deploy/kubernetes/config/agent-kafka.yaml", "otlp/", 0),
+    ],
+)
+def test_an_older_collector_knows_the_spellings(
+    jaeger: object, file: str, spelling: str, status: int, tmp_path: Path
+) -> None:
+    """A collector of 0.140, as Jaeger 2.13 is one, takes what it has components for, and not by newer names."""
+    config = without(merged(ROOT / file), {"count", "signaltometrics", "transform", "deltatocumulative", "file"})
+    del config["extensions"], config["service"]["extensions"]
+    older = tmp_path / "older.yaml"
+    older.write_text(yaml.safe_dump(config).replace("otlp/", spelling))
+    done = validated("jaeger", older)
+    assert done.returncode == status, done.stderr
+    assert ('unknown type: "otlp_grpc"' in done.stderr) is bool(status)
