@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.trace import NonRecordingSpan, NoOpTracer, SpanContext, SpanKind
 
 from spanback import _bounded
-from spanback._bounded import add_event, emit, set_attributes, start_client_span
+from spanback._bounded import Record, add_event, emit, set_attributes, start_client_span
 
 # What they are called in newer and in older releases.
 InMemoryLogs: Any = vars(export).get("InMemoryLogRecordExporter") or vars(export)["InMemoryLogExporter"]
@@ -292,3 +293,12 @@ def test_a_logger_of_another_make() -> None:
     other: Any = Other()
     emit(other, LogRecord(timestamp=7), {"b": 1})
     assert [(type(record), record.attributes) for record in taken] == [(LogRecord, {"b": 1})]
+
+
+def test_a_record_is_copied_as_any_other() -> None:
+    """The copy says the same, and what is put into one of them is not in the other."""
+    record = Record(timestamp=7, body="x", attributes={"b": 1})
+    copied = copy(record)
+    assert (type(copied), vars(copied)) == (Record, vars(record))
+    copied.body = "y"
+    assert record.body == "x"

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from opentelemetry import trace
-from opentelemetry._logs import Logger, LogRecord, SeverityNumber
+from opentelemetry._logs import Logger, SeverityNumber
 from opentelemetry.context import Context
 
 from spanback import _bounded, semconv
@@ -219,7 +219,7 @@ def _log(logger: Logger, record: _Record, context: Context) -> bool:
     """Emits the log event; what it returns tells it from a call that raised."""
     (feedback, _, _, action, *_), _, attributes, event, now_ns = record
     category = "withdrawn" if action == "retract" else feedback.label or feedback.sentiment
-    log_record = LogRecord(
+    log_record = _bounded.Record(
         timestamp=now_ns,
         observed_timestamp=now_ns,
         context=context,

@@ -15,7 +15,7 @@ from spanback.feedback._attributes import Relation
 from spanback.feedback._ids import new_id
 from spanback.feedback._model import USUAL, Feedback, checked
 from spanback.feedback._preference import PREFERENCE, sides
-from spanback.feedback._record import Checked, aimed, record_all, resolved
+from spanback.feedback._record import Checked, aimed, record, record_all, resolved
 from spanback.feedback._rules import checked_feedback_id, checked_user_id
 from spanback.feedback._scope import AIM
 from spanback.feedback._target import Target
@@ -134,9 +134,12 @@ class Signals:
         Raises:
             Problem: They could not be kept.
         """
+        settings = _settings.current()
         signals: list[Checked] = [(ready.feedback, ready.targets, "auto") for ready in batch]
         try:
-            return list(map(_answer, record_all(signals, _settings.current())))
+            if len(signals) == 1:
+                return [_answer(record(*signals[0], settings))]
+            return list(map(_answer, record_all(signals, settings)))
         except SpoolUnavailable:
             raise unavailable("the signal cannot be committed now") from None
 

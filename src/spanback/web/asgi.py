@@ -72,9 +72,9 @@ class FeedbackApp:
             response, took_s = await self._run(self._timed, pending, body)
         else:
             response, took_s = self._timed(pending, body)
-        # One may have taken long only because the machine had other things to do, or because the SDK was set up: it
-        # takes several in a row to say that they are slow, however long each of them took.
-        self._usual_s = self._usual_s * (1 - _WEIGHT) + min(took_s, 2 * _SLOW_S) * _WEIGHT
+        # One may have taken long only because the machine had other things to do, or because the SDK was set up. So
+        # the next few at most are done in a thread and no more.
+        self._usual_s = self._usual_s * (1 - _WEIGHT) + min(took_s, 5 * _SLOW_S) * _WEIGHT
         return response
 
     def _timed(self, pending: Pending, body: bytes) -> tuple[Response, float]:
