@@ -10,10 +10,12 @@ spanback.record_feedback(response, score=1.0)          # a linked event
 ```
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
 from spanback import signals
 from spanback._context import context
 from spanback._instrument import instrument, status, uninstrument
-from spanback._reduce import reduce
 from spanback._spanref import SpanRef
 from spanback._version import __version__
 from spanback.errors import (
@@ -33,12 +35,15 @@ from spanback.feedback import (
     Receipt,
     declare,
     record_feedback,
-    record_many,
-    record_preference,
     reference,
     retract_feedback,
 )
 from spanback.instrumentation import TargetStatus, annotate_context
+
+if TYPE_CHECKING:
+    from spanback._reduce import reduce
+    from spanback.feedback._many import record_many
+    from spanback.feedback._preference import record_preference
 
 __all__ = [
     "Declaration",
@@ -70,3 +75,21 @@ __all__ = [
     "status",
     "uninstrument",
 ]
+
+_LATER: Final = {
+    "record_many": "spanback.feedback._many",
+    "record_preference": "spanback.feedback._preference",
+    "reduce": "spanback._reduce",
+}
+"""What an app need not wait for as it starts: it is loaded when it is first asked for."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(_LATER[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

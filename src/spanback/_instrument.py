@@ -8,20 +8,22 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from os import PathLike, fspath
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry._logs import LoggerProvider
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from spanback import _settings, export
-from spanback._index import Index, SharedIndex, opened
 from spanback._settings import Consent, Redact, Settings
 from spanback._sharing import SHARING
 from spanback._telemetry import TELEMETRY
 from spanback.errors import InvalidSetting
 from spanback.feedback import record_abandoned
 from spanback.instrumentation import CLIENTS, NOTICING, WRAPPING, TargetStatus
+
+if TYPE_CHECKING:
+    from spanback._index import Index, SharedIndex
 
 _FILE_RULE: Final = "must name a folder, or a file ending in .jsonl"
 _DURABLE_RULE: Final = "must name a file"
@@ -197,6 +199,8 @@ def _checked_index(given: Any, ttl_s: Any, settings: Settings) -> tuple[SharedIn
         return None, for_s
     if SHARING.index is not None and (asked, for_s) == SHARING.named:
         return SHARING.index, for_s
+    from spanback._index import opened  # noqa: PLC0415 - with databases, for whoever shares an index
+
     try:
         found = opened(asked, for_s)
     except InvalidSetting as problem:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import atexit
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from spanback import _settings
-from spanback._index import SharedIndex
 from spanback._spanref import RESPONSES
 from spanback._telemetry import TELEMETRY
+
+if TYPE_CHECKING:
+    from spanback._index import SharedIndex
 
 
 class Sharing:

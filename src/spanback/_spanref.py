@@ -11,12 +11,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import compress
 from operator import attrgetter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from spanback import _tokens, semconv
-from spanback._token_keys import encoded, loosely_decoded
-from spanback._tokens import Rated, Terms
+from spanback import semconv
 from spanback.errors import TokenInvalid
+
+if TYPE_CHECKING:
+    from spanback._tokens import Rated
 
 HANDLE_ATTRIBUTE: Final = "_spanback"
 """Name of the attribute that a response object carries its handle in."""
@@ -182,11 +183,14 @@ class SpanRef:
         halves = self.trace_id >> _HALF_BITS, self.trace_id & _HALF
         times = self.start_time_ns or 0, self.root_span_id or 0
         packed = _PACKED.pack(*halves, self.span_id, self.sampled, *times)
+        from spanback import _tokens  # noqa: PLC0415 - with its cryptography, for whoever makes tokens
+        from spanback._token_keys import encoded  # noqa: PLC0415
+
         core: Rated = {"t": encoded(packed).decode()}
         known: Rated = {name: value for name, value in zip(_CLAIM_NAMES, _CLAIM_VALUES(self), strict=True) if value}
         if self.tags:
             known["g"] = list(self.tags)
-        terms = Terms(user_id, signals, expires_in_s, max_uses, audience, keys)
+        terms = _tokens.Terms(user_id, signals, expires_in_s, max_uses, audience, keys)
         return _tokens.issue(core | known, core, terms)
 
     @classmethod
@@ -196,6 +200,8 @@ class SpanRef:
         Raises:
             TokenInvalid: The claims hold none.
         """
+        from spanback._token_keys import loosely_decoded  # noqa: PLC0415 - as above
+
         packed, tags = rated.get("t"), rated.get("g", _NO_TAGS)
         texts = tuple(map(rated.get, _CLAIM_NAMES))
         if not isinstance(packed, str) or not _TEXT_KINDS.issuperset(map(type, texts)):
@@ -259,6 +265,11 @@ _DIMENSION_NAMES: Final = (
     semconv.FEATURE_FLAG_RESULT_VARIANT,
     semconv.TAGS,
 )
+
+
+def looks_like_token(text: str) -> bool:
+    """Whether a text has the shape of a feedback token, a JWT. Says nothing of what is in it."""
+    return text.startswith("eyJ") and text.count(".") == 2
 
 
 class LatestCall:

@@ -89,11 +89,6 @@ class Terms(NamedTuple):
     keys: Sequence[str] | None = None
 
 
-def looks_like_token(text: str) -> bool:
-    """Whether a text has the shape of a JWT. Says nothing of what is in it."""
-    return text.startswith("eyJ") and text.count(".") == 2
-
-
 def keys_of(keys: Sequence[str] | None) -> TokenKeys:
     """The keys given, else those of SPANBACK_TOKEN_KEYS.
 

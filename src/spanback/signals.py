@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from spanback.feedback import PRESETS, Receipt, Signal, normalised_distance, record_feedback, record_preference, sides
+from spanback.feedback import PRESETS, Receipt, Signal, normalised_distance, record_feedback
 
 __all__ = [
     "ABANDONED",
@@ -106,6 +106,8 @@ def regenerated(
         InvalidFeedback: An argument breaks its rule, or both are the same response. Nothing is emitted then. Nothing
             else is ever raised.
     """
+    from spanback.feedback._preference import record_preference, sides  # noqa: PLC0415 - apps without it start faster
+
     sides(new, old, "new", "old")
     signal = record_feedback(old, REGENERATED, user_id=user_id, metadata=metadata, observed_at=observed_at)
     preference = record_preference(

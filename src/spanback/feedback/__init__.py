@@ -3,8 +3,6 @@
 from spanback.feedback._abandoned import record_abandoned
 from spanback.feedback._declared import DECLARED, Declaration, declare
 from spanback.feedback._distance import normalised_distance
-from spanback.feedback._many import record_many
-from spanback.feedback._preference import record_preference, sides
 from spanback.feedback._presets import PRESETS
 from spanback.feedback._receipt import Receipt
 from spanback.feedback._record import record_feedback
@@ -22,9 +20,6 @@ __all__ = [
     "normalised_distance",
     "record_abandoned",
     "record_feedback",
-    "record_many",
-    "record_preference",
     "reference",
     "retract_feedback",
-    "sides",
 ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 import random
 from collections.abc import Iterable
@@ -63,8 +61,14 @@ def vote_id(targets: Iterable[tuple[Target, object]], feedback: Feedback, key: b
     who = feedback.user_id or ""
     who = who if feedback.rater_id is None else f"{who}\1{feedback.rater_id}"
     message = "\0".join([name, who, *sorted(rated)]).encode("utf-8", "backslashreplace")
-    digest = hashlib.sha256(message).digest() if key is None else hmac.digest(key, message, "sha256")
-    return _uuid(digest.hex(), "8")
+    return _uuid(_digest(message, key).hex(), "8")
+
+
+def _digest(message: bytes, key: bytes | None) -> bytes:
+    import hashlib  # noqa: PLC0415 - they load OpenSSL, for milliseconds that an app may do without
+    import hmac  # noqa: PLC0415
+
+    return hashlib.sha256(message).digest() if key is None else hmac.digest(key, message, "sha256")
 
 
 def identity_of(target: Target) -> str | None:

@@ -14,10 +14,10 @@ from typing import Final, Literal, NamedTuple, cast
 from opentelemetry import trace
 from opentelemetry.context import Context
 
-from spanback import _tokens, semconv
+from spanback import semconv
 from spanback._never_raise import never_raise
 from spanback._open_spans import OPEN_SPANS
-from spanback._spanref import RESPONSES, Handle, SpanRef, attached, run_key
+from spanback._spanref import RESPONSES, Handle, SpanRef, attached, looks_like_token, run_key
 from spanback.errors import InvalidFeedback, InvalidSetting, TokenError
 from spanback.feedback._rules import checked_line
 
@@ -244,7 +244,7 @@ def _fits(number: object, bits: int) -> bool:
 
 
 def _of_text(text: str, field: str) -> Target:
-    if _tokens.looks_like_token(text):
+    if looks_like_token(text):
         return _of_token(text, field)
     ref = SpanRef.from_traceparent(text)
     if ref is not None:
@@ -256,6 +256,8 @@ def _of_text(text: str, field: str) -> Target:
 
 def _of_token(token: str, field: str) -> Target:
     """What a feedback token is about. Who may use it for what is for the app to say, which has taken it here."""
+    from spanback import _tokens  # noqa: PLC0415 - with its cryptography, for whoever takes tokens
+
     try:
         claims = _tokens.verify(token, keys=_tokens.keys_of(None))
         return _of_ref(SpanRef.from_claims(claims.rated))

@@ -18,8 +18,6 @@ from spanback.instrumentation._adapter import Adapter, Target
 from spanback.instrumentation._attempts import routed
 from spanback.instrumentation._begin import Capture, Site, begin
 from spanback.instrumentation._call import Call
-from spanback.instrumentation._managers import watch_entry
-from spanback.instrumentation._sessions import hearing, saying
 from spanback.instrumentation._streams import read_late, watch
 
 
@@ -45,6 +43,8 @@ def wrapper_of(adapter: Adapter, patch: Patch) -> Callable[..., Any]:
     """What takes the place of a function: plain functions, since a call through wrapt's proxy costs 3 us more."""
     session = patch.target.says or patch.target.hears
     if session is not None:
+        from spanback.instrumentation._sessions import hearing, saying  # noqa: PLC0415 - for clients with WebSockets
+
         listen = saying if patch.target.says is not None else hearing
         return listen(session, adapter, patch.original, lambda: patch.is_live)
     is_method = inspect.isclass(patch.owner)
@@ -157,6 +157,8 @@ def _bound(wrapper: Any) -> Callable[..., Any]:
 
 
 def _around_manager(adapter: Adapter, patch: Patch, wrapped: Callable[..., Any]) -> Callable[..., Any]:
+    from spanback.instrumentation._managers import watch_entry  # noqa: PLC0415 - for the clients that have such functions
+
     def receive(call: Call | Capture, given: Any) -> Any:
         received = never_raise(end_or_watch, adapter, call, given)
         if received is None:

@@ -9,7 +9,6 @@ from typing import Any, Final, NamedTuple
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
-from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import Span, Tracer
 
 from spanback import semconv as sc
@@ -23,7 +22,7 @@ from spanback.instrumentation._adopt import ADOPTED, CAPTURE, WITHIN, around
 from spanback.instrumentation._attempts import attempts_of
 from spanback.instrumentation._call import ABANDONED, Call, end_abandoned
 from spanback.instrumentation._noticing import NOTICING
-from spanback.instrumentation._silence import is_silent, lift, silenced
+from spanback.instrumentation._silence import is_silent, is_suppressed_now, lift, silenced
 
 _ALL_CLIENTS: Final = "*"
 
@@ -74,7 +73,7 @@ def begin(  # noqa: C901 - one row of questions, for every call; a function for 
         current = with_entry(current, entry)
     is_adopting = (IN_FORCE.settings or current_settings()).adopt
     theirs = around(current, with_unseen=NOTICING.is_needed) if current or NOTICING.is_needed else None
-    is_suppressed = bool(current) and not is_instrumentation_enabled()
+    is_suppressed = bool(current) and is_suppressed_now()
     if theirs is not None and is_adopting:
         ADOPTED[adapter.client] = theirs.peer
         return _adopted(theirs.span, adapter.read(endpoint, instance, args, kwargs), current)

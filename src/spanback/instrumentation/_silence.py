@@ -6,7 +6,9 @@ And making ours where somebody who traces the call around it silences all others
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextvars import Token
+from functools import cache
 from typing import Final
 
 from opentelemetry import context as otel_context
@@ -35,6 +37,19 @@ def silenced(context: Context) -> Context:
     if _OPENINFERENCE in sys.modules:
         context = otel_context.set_value(_ALL, value=True, context=context)
     return context
+
+
+def is_suppressed_now() -> bool:
+    """Whether somebody has silenced all instrumentations in the current context. Never raises."""
+    return not _asked()()
+
+
+@cache
+def _asked() -> Callable[[], bool]:
+    # It loads propagators and their entry points, for milliseconds that starting up need not take.
+    from opentelemetry.instrumentation.utils import is_instrumentation_enabled  # noqa: PLC0415
+
+    return is_instrumentation_enabled
 
 
 def is_silent() -> bool:

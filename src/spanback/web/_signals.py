@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from spanback import _settings, _tokens
 from spanback._never_raise import never_raise
+from spanback._spanref import looks_like_token
 from spanback._tokens import Claims
 from spanback.errors import InvalidFeedback, SpoolUnavailable
 from spanback.feedback import Receipt, retract_feedback
@@ -191,7 +192,7 @@ class Signals:
         return None if self._user_of is None else never_raise(self._user_of, given)
 
     def _target(self, token: object, target: object) -> object:
-        if token is not None or (isinstance(target, str) and _tokens.looks_like_token(target)):
+        if token is not None or (isinstance(target, str) and looks_like_token(target)):
             return self._of_token(target if token is None else token).ref
         if not isinstance(target, str):
             raise InvalidFeedback("target", target, TARGET_RULE)
