@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
 import select
+import signal
 import socket
 import sqlite3
 import sys
