@@ -72,8 +72,8 @@ class FeedbackApp:
             response, took_s = await self._run(self._timed, pending, body)
         else:
             response, took_s = self._timed(pending, body)
-        # One may have taken long only because the machine had other things to do, or because the SDK was set up. So
-        # the next few at most are done in a thread and no more.
+        # One may have taken long only because the machine had other things to do, or because the SDK was set up: it
+        # moves no more than the next few into a thread, however long it took.
         self._usual_s = self._usual_s * (1 - _WEIGHT) + min(took_s, 5 * _SLOW_S) * _WEIGHT
         return response
 
