@@ -127,3 +127,36 @@ async def test_an_async_stream_is_parsed_as_it_arrives(is_awaited: bool) -> None
     bedrock._watchable(stream)
     found = [stream._parse_event(message) async for message in stream._event_generator]
     assert [await one if is_awaited else one for one in found] == [{"chunk": 1}]
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_the_first_message_of_a_stream(is_async: bool) -> None:
+    """Who asks a stream for its first message gets the message itself, and the rest is parsed as before."""
+
+    class Stream:
+        """As far as the client's own class matters here."""
+
+        def __init__(self) -> None:
+            messages = [SimpleNamespace(payload=number) for number in range(3)]
+            self._event_generator: Any = given(messages) if is_async else iter(messages)
+
+        def _parse_event(self, message: Any) -> Any:
+            return {"chunk": message.payload}
+
+        def get_initial_response(self) -> Any:
+            return self._first() if is_async else next(self._event_generator)
+
+        async def _first(self) -> Any:
+            return await anext(self._event_generator)
+
+    async def given(messages: list[Any]) -> AsyncIterator[Any]:
+        for message in messages:
+            yield message
+
+    stream = Stream()
+    bedrock._watchable(stream)
+    first = stream.get_initial_response()
+    assert (await first if is_async else first).payload == 0
+    rest = stream._event_generator
+    pairs = [pair async for pair in rest] if is_async else list(rest)
+    assert [stream._parse_event(pair) for pair in pairs] == [{"chunk": 1}, {"chunk": 2}]

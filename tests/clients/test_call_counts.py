@@ -31,11 +31,6 @@ MOST_WHERE: Final[dict[tuple[str, str], tuple[int, int]]] = {
 """Where a whole response may enter more functions: with spans, and with content."""
 MOST_A_CHUNK: Final = 2.0
 """One to pass a chunk on, and some at every sixteenth."""
-MOST_A_CHUNK_WHERE: Final[dict[tuple[str, str], float]] = {
-    # One more to parse a message before it is passed on, so that what is wrong with it is seen.
-    ("bedrock", ""): 2.3,
-}
-"""Where a chunk may enter more: by the client and the begin of the style's name, the longest that fits."""
 LATE: Final = ("google-genai", "ollama")
 """Their streams are generators whose first step makes the call, so that ours stands in their place in any case."""
 STEADY: Final = [
@@ -173,8 +168,7 @@ async def test_calls_added(case: ClientCase, style: Style, counting: Bench) -> N
     short = await counting.added(call, "spans", "none")
     counting.server.more_pieces = SOME_CHUNKS + MORE_CHUNKS
     long = await counting.added(call, "spans", "none")
-    most = limit_of(MOST_A_CHUNK_WHERE, case, style, MOST_A_CHUNK + style.is_async)
     passed_on = (case.client in LATE) * SOME_CHUNKS
     assert 0 < short["none"] - passed_on <= MOST["none"]
-    assert 0 < long["spans"] - short["spans"] <= most * MORE_CHUNKS
+    assert 0 < long["spans"] - short["spans"] <= MOST_A_CHUNK * MORE_CHUNKS
     assert long["none"] - short["none"] <= (case.client in LATE) * MORE_CHUNKS

@@ -80,9 +80,9 @@ class Events:
         self._blocks: dict[Any, dict[str, Any]] = {}
 
     def add(self, chunks: list[Any]) -> None:
-        """Takes the next messages, each a dict whose one key says what it is."""
-        for message in chunks:
-            for kind, event in message.parsed.items():
+        """Takes the next messages, each with a dict whose one key says what it is."""
+        for _, parsed in chunks:
+            for kind, event in parsed.items():
                 if self._with_content or kind in {"messageStop", "metadata"}:
                     self.add_event(kind, event)
 

@@ -291,9 +291,10 @@ class Events:
         return {**plain, "text": "".join(self._texts)} if plain else {}
 
 
-def _event(message: Any) -> Body:
-    """What a message of a stream says: JSON, which the client gives as bytes."""
-    return parsed(member(member(getattr(message, "parsed", None), "chunk"), "bytes"))
+def _event(pair: Any) -> Body:
+    """What a message of a stream says: JSON, which the client gives as bytes in what it makes of the message."""
+    made = pair[1] if isinstance(pair, tuple) else None
+    return parsed(member(member(made, "chunk"), "bytes"))
 
 
 def _as_object(event: Any) -> Any:

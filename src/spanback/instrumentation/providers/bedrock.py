@@ -7,9 +7,11 @@ and the events of a stream too, so they are looked at while the app reads them, 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from inspect import isawaitable, iscoroutinefunction
-from operator import attrgetter
+from itertools import tee
+from operator import itemgetter
 from typing import Any, Final
 
 from spanback.instrumentation._adapter import Endpoint, Received, Request, Target, class_of, member, text
@@ -108,32 +110,54 @@ class BedrockAdapter:
 def _watchable(stream: Any) -> None:
     """Lets a stream of events parse each message as it arrives, and not a step later.
 
-    What is wrong with a message is then raised inside of what the engine watches.
+    What is wrong with a message is then raised inside of what the engine watches, which gets pairs of a message and
+    what was parsed of it. Sync ones are made without entering a function of ours.
     """
     parse, messages = stream._parse_event, stream._event_generator  # noqa: SLF001 - what its own iteration goes through
     is_async = hasattr(messages, "__anext__")
-    stream._event_generator = (_async_parsed if is_async else _parsed)(messages, parse)  # noqa: SLF001 - as above
+    if is_async:
+        pairs: Any = _async_pairs(messages, parse)
+    else:
+        kept, read = tee(messages)
+        pairs = zip(kept, map(parse, read), strict=False)
+    stream._event_generator = pairs  # noqa: SLF001 - as above
     stream._parse_event = _async_known if iscoroutinefunction(parse) else _known  # noqa: SLF001 - as above
+    initial = getattr(stream, "get_initial_response", None)
+    if initial is not None:
+        stream.get_initial_response = partial(_async_initial if is_async else _initial, stream, initial)
 
 
-def _parsed(messages: Iterator[Any], parse: Callable[[Any], Any]) -> Iterator[Any]:
-    for message in messages:
-        message.parsed = parse(message)
-        yield message
+def _initial(stream: Any, initial: Callable[[], Any]) -> Any:
+    """The first message itself: the client's own method reads messages."""
+    pairs = stream._event_generator  # noqa: SLF001 - as above
+    stream._event_generator = map(_message, pairs)  # noqa: SLF001 - as above
+    try:
+        return initial()
+    finally:
+        stream._event_generator = pairs  # noqa: SLF001 - as above
 
 
-async def _async_parsed(messages: AsyncIterator[Any], parse: Callable[[Any], Any]) -> AsyncIterator[Any]:
+async def _async_initial(stream: Any, initial: Callable[[], Any]) -> Any:
+    pairs = stream._event_generator  # noqa: SLF001 - as above
+    stream._event_generator = (_message(pair) async for pair in pairs)  # noqa: SLF001 - as above
+    try:
+        return await initial()
+    finally:
+        stream._event_generator = pairs  # noqa: SLF001 - as above
+
+
+async def _async_pairs(messages: AsyncIterator[Any], parse: Callable[[Any], Any]) -> AsyncIterator[Any]:
     async for message in messages:
         parsed = parse(message)
-        message.parsed = await parsed if isawaitable(parsed) else parsed
-        yield message
+        yield message, await parsed if isawaitable(parsed) else parsed
 
 
-_known: Final = attrgetter("parsed")
+_message: Final = itemgetter(0)
+_known: Final = itemgetter(1)
 
 
-async def _async_known(message: Any) -> Any:
-    return message.parsed
+async def _async_known(pair: Any) -> Any:
+    return pair[1]
 
 
 ADAPTER: Final = BedrockAdapter()
