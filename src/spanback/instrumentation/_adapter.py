@@ -93,6 +93,9 @@ class Endpoint:
             it does not bear.
         silence: Keeps the client from making a span of its own for one call, given the object that is called, the
             arguments, and a function which tells whether it is asked within a call that is to be silent.
+        take_place: Has the client take a span of ours for one that it would make after the call. It is given the
+            keywords, which it may change, a stand-in for the span, and a function which tells whether spans of another
+            tracer may be left out.
         retries: Of a client that makes new attempts through the wrapped function; they all go into one span.
     """
 
@@ -110,6 +113,7 @@ class Endpoint:
     name_error: Callable[[BaseException], str] = class_of
     identify: Callable[[Any], tuple[str | None, str | None]] = identity
     silence: Callable[[Any, Sequence[Any], Mapping[str, Any], Callable[[], bool]], None] | None = None
+    take_place: Callable[[Any, Any, Callable[[Any], bool]], None] | None = None
     retries: Retries | None = None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextvars import Token
+from functools import partial
 from time import perf_counter, time_ns
 from typing import Any, Final, NamedTuple
 
@@ -13,6 +14,7 @@ from opentelemetry.trace import Span, Tracer
 
 from spanback import semconv as sc
 from spanback._bounded import start_client_span
+from spanback._never_raise import never_raise
 from spanback._said import Entry, with_entry
 from spanback._settings import IN_FORCE
 from spanback._settings import current as current_settings
@@ -89,6 +91,8 @@ def begin(  # noqa: C901 - one row of questions, for every call; a function for 
     call = _open(
         adapter.read(endpoint, instance, args, kwargs), tracer, current, time_ns(), kwargs, is_lifted=is_suppressed
     )
+    if endpoint.take_place is not None:
+        never_raise(endpoint.take_place, kwargs, call.stand_in(), partial(_may_go, tracer, is_adopting))
     if call.handle[0]:
         return call
     return call.leave()  # the tracer makes nothing but stand-ins without a trace id
@@ -120,6 +124,11 @@ def _enclosing(adapter: Adapter, endpoint: Endpoint, context: Context, *, is_ado
 
 def _within(adapter: Adapter, endpoint: Endpoint) -> str:
     return _ALL_CLIENTS if endpoint.encloses else adapter.client
+
+
+def _may_go(tracer: Tracer, is_adopting: bool, other: Any) -> bool:
+    """Whether the spans of another tracer may be left out: in any case, or where they go where ours do."""
+    return not is_adopting or getattr(other, "span_processor", other) is getattr(tracer, "span_processor", None)
 
 
 def _open(

@@ -14,7 +14,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import Meter
-from opentelemetry.trace import Span, Status, StatusCode
+from opentelemetry.trace import NonRecordingSpan, Span, Status, StatusCode
 
 from spanback import semconv as sc
 from spanback._bounded import set_attributes
@@ -210,6 +210,10 @@ class Call:
     def enter(self) -> None:
         """The call's span is the current one again, until the call is left."""
         self._token = otel_context.attach(self._context)
+
+    def stand_in(self) -> Span:
+        """A span with the identity of the call's own, on which nothing can be set."""
+        return NonRecordingSpan(self._span.get_span_context())
 
     def leave(self) -> None:
         """The span that was current before the call is so again."""

@@ -55,6 +55,8 @@ _PROVIDERS: Final = {
 }
 """LiteLLM's names of providers that the conventions name otherwise."""
 _NONE: Final[Body] = {}
+_BOTH: Final = "USE_OTEL_LITELLM_REQUEST_SPAN"
+_PARENT: Final = "litellm_parent_otel_span"
 _VERTEX: Final = "vertex_ai"
 _THOUGHTS: Final = "thinking_blocks"
 _TOTALS: Final = frozenset({sc.GEN_AI_USAGE_INPUT_TOKENS, sc.GEN_AI_USAGE_OUTPUT_TOKENS})
@@ -177,6 +179,24 @@ def _name_of(kwargs: Mapping[str, Any]) -> str | None:
     return text(kwargs.get("litellm_call_id"))
 
 
+def _take_place(kwargs: Any, span: Any, may_go: Callable[[Any], bool]) -> None:
+    """Makes the span the parent that LiteLLM's own `otel` callback looks for: where there is one, it makes none itself.
+
+    Releases that make one in any case are left alone, and so are apps that want both.
+    """
+    module: Any = sys.modules.get("litellm.integrations.opentelemetry")
+    litellm: Any = sys.modules["litellm"]
+    if module is None or litellm.enable_preview_features:  # with these, metadata may be sent to the provider
+        return
+    kind = module.OpenTelemetry
+    if _BOTH not in kind._handle_success.__code__.co_consts:  # noqa: SLF001 - it has no public name
+        return
+    callbacks = (*litellm.callbacks, *litellm.success_callback, *litellm._async_success_callback)  # noqa: SLF001 - as above
+    theirs = [one.tracer for one in callbacks if isinstance(one, kind)]
+    if theirs and all(map(may_go, theirs)):
+        kwargs["metadata"] = {_PARENT: span, **(kwargs.get("metadata") or {})}
+
+
 _ONLY_ROUTED: Final = Retries(_name_of, _no_attempts_left)
 
 
@@ -188,6 +208,7 @@ _CHAT: Final = Endpoint(
     _chat.read_input,
     _chat.read_output,
     encloses=True,
+    take_place=_take_place,
     retries=Retries(_name_of, _attempts_left),
 )
 _TEXT: Final = replace(_CHAT, operation="text_completion", read_input=_chat.read_prompt, retries=_ONLY_ROUTED)
