@@ -10,10 +10,12 @@ from spanback import semconv
 from spanback.errors import SourceError
 from spanback.reading._sql import Column, with_tables
 
-_LEAST_BYTES: Final = 500_000_000
+_LEAST_BYTES: Final = 400_000_000
 _MOST_BYTES: Final = 1_000_000_000
-"""Of memory; for lines of more than 50 MB it is more. Beyond it, DuckDB writes what it sorts and groups to disk."""
-_BYTES_A_THREAD: Final = 250_000_000
+"""Of memory; for a line of more than 50 MB it is more. Beyond it, DuckDB writes what it sorts and groups to disk."""
+_MOST_THREADS: Final = 4
+_BYTES_A_THREAD: Final = 200_000_000
+_SHORT_LINE_BYTES: Final = 16 * 1024 * 1024
 _COPIES_OF_A_LINE: Final = 20
 """A thread holds lines as text and as values, and several of them at once. What it needs for that must fit: it is not
 written to disk, and on a machine of many processors there would not be enough of it."""
@@ -107,9 +109,10 @@ def budget(threads: int, longest_bytes: int) -> tuple[int, int]:
         threads: As many as there are processors.
         longest_bytes: Of the longest line.
     """
-    each_bytes = max(_BYTES_A_THREAD, _COPIES_OF_A_LINE * longest_bytes)
-    used = max(1, min(threads, _MOST_BYTES // each_bytes))
-    return used, max(_LEAST_BYTES, used * each_bytes)
+    each_bytes = _BYTES_A_THREAD + _COPIES_OF_A_LINE * max(0, longest_bytes - _SHORT_LINE_BYTES)
+    used = max(1, min(threads, _MOST_THREADS, _MOST_BYTES // each_bytes))
+    least_bytes = _LEAST_BYTES if longest_bytes <= _SHORT_LINE_BYTES else _MOST_BYTES
+    return used, max(least_bytes, used * each_bytes)
 
 
 def rows(files: Files, query: str) -> Iterator[dict[str, Any]]:
