@@ -100,7 +100,9 @@ def _print_modules(most: int) -> None:
 
 
 def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "SPANBACK_"))}
+    """Without what changes the app, or keeps compiled files from being written."""
+    others = ("OTEL_", "SPANBACK_", "PYTHONDONTWRITEBYTECODE")
+    return {name: value for name, value in os.environ.items() if not name.startswith(others)}
 
 
 if __name__ == "__main__":
