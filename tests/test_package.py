@@ -1,0 +1,36 @@
+"""What the package itself gives."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import spanback
+
+_PROGRAM = """
+import sys
+import spanback
+loaded = {"spanback._reduce", "spanback._tokens", "spanback._index", "sqlite3", "hashlib", "hmac"} & set(sys.modules)
+assert not loaded, loaded
+from spanback import record_many, record_preference, reduce
+assert spanback.reduce is reduce
+"""
+
+
+def test_all_names_are_there() -> None:
+    """Every name in __all__ is there, and in what dir() shows."""
+    assert all(hasattr(spanback, name) for name in spanback.__all__)
+    assert set(spanback.__all__) <= set(dir(spanback))
+
+
+def test_a_name_that_is_not_there() -> None:
+    """It is told as Python tells it."""
+    with pytest.raises(AttributeError, match="module 'spanback' has no attribute 'nothing'"):
+        _ = spanback.nothing  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_what_is_loaded_later() -> None:
+    """Cryptography, databases and what few apps call are not loaded with the package, and are there when asked for."""
+    subprocess.run([sys.executable, "-c", _PROGRAM], check=True)
