@@ -180,12 +180,12 @@ class SpanRef:
             MissingTokenKey: There is no key to sign with.
             InvalidSetting: An argument breaks its rule.
         """
-        halves = self.trace_id >> _HALF_BITS, self.trace_id & _HALF
-        times = self.start_time_ns or 0, self.root_span_id or 0
-        packed = _PACKED.pack(*halves, self.span_id, self.sampled, *times)
         from spanback import _tokens  # noqa: PLC0415 - with its cryptography, for whoever makes tokens
         from spanback._token_keys import encoded  # noqa: PLC0415
 
+        halves = self.trace_id >> _HALF_BITS, self.trace_id & _HALF
+        times = self.start_time_ns or 0, self.root_span_id or 0
+        packed = _PACKED.pack(*halves, self.span_id, self.sampled, *times)
         core: Rated = {"t": encoded(packed).decode()}
         known: Rated = {name: value for name, value in zip(_CLAIM_NAMES, _CLAIM_VALUES(self), strict=True) if value}
         if self.tags:

@@ -94,19 +94,21 @@ class Rates:
         if self._per_token is not None:
             self._count(self._per_token, "token", token_id)
 
-    def _count(self, rate: RateLimitItem, kind: str, name: str) -> None:
+    def _refused_until(self, rate: RateLimitItem, kind: str, name: str) -> float | None:
+        """Counts, and says when the window of what is one too many ends; None for what is let through."""
         if self._limiter is None:
             count, ends = self._memory.count(f"{kind} {name}", rate.get_expiry())
-            is_let_through = count <= rate.amount
-        else:
-            # A store that does not answer, and so says None, keeps nobody from giving feedback.
-            is_let_through = never_raise(self._limiter.hit, rate, "spanback", kind, name) is not False
-            ends = 0.0
-        if is_let_through:
+            return None if count <= rate.amount else ends
+        # A store that does not answer, and so says None, keeps nobody from giving feedback.
+        if never_raise(self._limiter.hit, rate, "spanback", kind, name) is not False:
+            return None
+        window = never_raise(self._limiter.get_window_stats, rate, "spanback", kind, name)
+        return rate.get_expiry() + time.time() if window is None else window.reset_time
+
+    def _count(self, rate: RateLimitItem, kind: str, name: str) -> None:
+        ends = self._refused_until(rate, kind, name)
+        if ends is None:
             return
-        if self._limiter is not None:
-            window = never_raise(self._limiter.get_window_stats, rate, "spanback", kind, name)
-            ends = rate.get_expiry() + time.time() if window is None else window.reset_time
         wait_s = max(1, int(ends - time.time()) + 1)
         headers = (("retry-after", str(wait_s)),)
         detail = f"at most {rate.amount} requests in {rate.get_expiry()} s are taken from one {kind}"
