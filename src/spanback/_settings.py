@@ -28,7 +28,8 @@ EMIT_EVENT: Final = "OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT"
 DISABLED_INSTRUMENTATIONS: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 TOKEN_KEYS: Final = "SPANBACK_TOKEN_KEYS"
 
-_SECRET: Final = frozenset({"user_hash_key", "token_keys", "index"})
+SECRETS: Final = frozenset({"user_hash_key", "token_keys", "index"})
+"""The settings that are keys, or may hold a password: never to be shown as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,6 @@ class Settings:
         token_audience: Whom feedback tokens are for: one of another audience is refused.
         redact: Gets a field's name (`comment`, `improvement`, `metadata`) and its value, and gives what is kept of it.
         consent: Gets a user id and the rated span, either of which may be None, and says whether feedback is recorded.
-        self_rating: Whether a user's signal may come from inside of the span that it rates.
-        abandoned_streams: Whether a stream that the app leaves early records a signal.
         self_rating: Whether a user's signal may come from inside of the very span that it rates.
         abandoned_streams: Whether a stream that the app leaves before its end records a signal.
         index: Where the shared index is, `sqlite:///path` or `redis://...`, or None.
@@ -139,7 +138,7 @@ class Settings:
 
     def __repr__(self) -> str:
         """All fields but the keys, and what may hold a password."""
-        shown = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.name not in _SECRET)
+        shown = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.name not in SECRETS)
         return f"Settings({shown})"
 
 

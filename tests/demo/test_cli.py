@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -62,6 +64,43 @@ def test_the_exit_code_is_the_command_s(monkeypatch):
     monkeypatch.setattr(cli, "import_module", lambda name: fake_command(lambda arguments: 7))
     monkeypatch.setattr(sys, "argv", ["spanback", "demo"])
     assert cli.main() == 7
+
+
+@pytest.mark.parametrize("words", [["--version"], ["keys", "new"], ["signals"]])
+def test_a_closed_pipe_is_no_failure(words):
+    """Whoever reads has seen enough before the first word."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as closed:
+        ended = subprocess.run(
+            [sys.executable, "-m", "spanback", *words], stdout=closed, stderr=subprocess.PIPE, check=False
+        )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("words", [["--version"], ["keys", "new"]])
+def test_a_full_disk_is_told(words):
+    """Where standard output is a file, a part of it is missing, so the exit code is 1."""
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "spanback", *words], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        b"What is printed cannot be written: No space left on device.\n",
+    )
+
+
+def test_an_error_of_the_system_is_not_swallowed(monkeypatch):
+    """What no command has foreseen is shown whole."""
+
+    def failing(arguments):
+        raise ConnectionResetError
+
+    monkeypatch.setattr(cli, "import_module", lambda name: fake_command(failing))
+    with pytest.raises(ConnectionResetError):
+        cli.main(["demo"])
 
 
 def test_an_interrupted_command_ends_quietly(monkeypatch):

@@ -128,11 +128,29 @@ def test_what_is_no_answer_of_jaeger_is_told(server: Scripted, answer: Answer) -
         reader.rated()
 
 
-@pytest.mark.parametrize("address", ["tempo+http://", "jaeger+https:///path", "clickhouse+http:nowhere"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "tempo+http://",
+        "jaeger+https:///path",
+        "clickhouse+http:nowhere",
+        "jaeger+http://me:secret@[::1",
+        "tempo+http://me:secret@localhost:99999",
+    ],
+)
 def test_what_is_no_address_is_told(address: str) -> None:
     """Before anything is asked."""
-    with pytest.raises(SourceError, match="is no http:// or https:// address"):
+    with pytest.raises(SourceError, match=r"\Awhat is asked: is no http:// or https:// address\Z"):
         reading.open(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://me:secret@localhost:16686", "jaeger:http://localhost", "tempo+localhost:1"]
+)
+def test_what_looks_like_an_address_says_how_one_begins(address: str) -> None:
+    """Where there is no such file, which is what it would be otherwise."""
+    with pytest.raises(SourceError, match=r"\Aan address: begins with jaeger\+http://"):
+        reading.open([address])
 
 
 def test_user_and_headers_are_sent_and_not_shown(server: Scripted) -> None:

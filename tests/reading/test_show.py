@@ -106,6 +106,26 @@ def test_a_missing_path_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "missing.jsonl cannot be read: No such file or directory.\n"
 
 
+@pytest.mark.parametrize("path", ["file/below", "loop", "x" * 300])
+def test_a_path_that_leads_nowhere_is_named(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The exit code is 2, whatever the system says of it."""
+    Path("file").touch()
+    Path("loop").symlink_to("loop")
+    assert main(["show", path]) == 2
+    assert capsys.readouterr().err.startswith(f"{path} cannot be read: ")
+    assert main(["open", "jaeger", "fb", "--from", path]) == 1
+    assert capsys.readouterr().err.startswith(f"{path} cannot be read: ")
+
+
+def test_an_empty_folder_has_no_feedback(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nothing was chosen, nothing is said of a choice, but of which files would be read."""
+    assert main(["show", "."]) == 0
+    assert capsys.readouterr() == (
+        "",
+        "No feedback in 0 files: none in the folder is named .json, .jsonl or .ndjson.\n",
+    )
+
+
 @pytest.mark.parametrize(("copies", "where"), [(1, "1 file"), (2, "2 files")])
 def test_no_feedback_is_no_failure(copies: int, where: str, capsys: pytest.CaptureFixture[str]) -> None:
     """It is told on standard error, so that a pipe gets nothing."""

@@ -96,10 +96,12 @@ def test_without_rich_the_same_is_printed_as_lines(
 
 
 def test_secrets_are_not_shown() -> None:
-    """Of the key only whether there is one; of an address neither user, password nor query."""
+    """Of keys only whether there are some; of an address neither user, password nor query."""
     settings = from_environment(
         {
             "SPANBACK_USER_HASH_KEY": "hush",
+            "SPANBACK_TOKEN_KEYS": "hs256:secret,hs256:hush",
+            "SPANBACK_INDEX": "redis://me:secret@index:6379/0?password=hush",
             "SPANBACK_CLIENTS": "openai,anthropic",
             "OTEL_EXPORTER_OTLP_ENDPOINT": "https://me:secret@collector:4317/v1?token=secret#x",
         }
@@ -107,9 +109,17 @@ def test_secrets_are_not_shown() -> None:
     said = json.dumps(_status.to_json([], settings))
     assert "hush" not in said
     assert "secret" not in said
-    assert _status.shown_settings(settings)["user_hash_key"] == "set"
-    assert _status.shown_settings(settings)["clients"] == ["anthropic", "openai"]
+    shown = _status.shown_settings(settings)
+    assert (shown["user_hash_key"], shown["token_keys"], shown["index"]) == ("set", "set", "redis://index:6379/0")
+    assert shown["clients"] == ["anthropic", "openai"]
     assert _status.shown_way(settings, settings.traces)["endpoint"] == "https://collector:4317/v1"
+
+
+def test_an_address_that_is_none_is_no_failure() -> None:
+    """It may hold a password all the same, so it is not shown."""
+    settings = Settings(traces=Way(endpoint="http://me:secret@[::1"))
+    assert _status.shown_way(settings, settings.traces)["endpoint"] == "an address that cannot be read"
+    assert _status.shown_settings(Settings())["token_keys"] is None
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from importlib import import_module
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_FAILED: Final = 1
 _INTERRUPTED: Final = 130
 _EPILOG: Final = """
 examples:
@@ -73,7 +75,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 for success, 1 for failure, 2 for a wrong call or a missing package, 130 when interrupted.
     """
-    words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        try:
+            return _run(sys.argv[1:] if argv is None else list(argv))
+        finally:
+            # Here and not at the exit, where a pipe that is closed or a disk that is full cannot be told of.
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader of the pipe has seen enough.
+        _write_nowhere()
+        return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _write_nowhere()
+        sys.stderr.write(f"What is printed cannot be written: {error.strerror}.\n")
+        return _FAILED
+
+
+def _run(words: Sequence[str]) -> int:
     chosen = next((word for word in words if not word.startswith("-")), None)
     command = COMMANDS.get(chosen or "")
     module = cast("_Module", import_module(command.module)) if command else None
@@ -82,14 +104,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if module is None:
         parser.print_help()
         return 2
-    try:
-        return module.run(arguments)
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except BrokenPipeError:
-        # The reader of the pipe has seen enough. What is still buffered must not fail once more at the exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    return module.run(arguments)
+
+
+def _write_nowhere() -> None:
+    """Turns standard output away, so that what is still buffered does not fail once more at the exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser(chosen: str | None, module: _Module | None) -> argparse.ArgumentParser:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from spanback import _settings
 from spanback.cli import _demo_web
+from spanback.cli._status import public_address
 from spanback.demo import _llama
 
 if TYPE_CHECKING:
@@ -207,9 +208,9 @@ def _tell_next(console: Console, folder: Path, *, has_left: bool) -> None:
     names = ", ".join(sorted(file.name for file in folder.glob("*.jsonl")))
     lines = [f"\nWritten to {folder}: {names}"]
     if endpoint and has_left:
-        lines.append(f"Sent to {endpoint} as well: search for service {SERVICE_NAME} there.")
+        lines.append(f"Sent to {public_address(endpoint)} as well: search for service {SERVICE_NAME} there.")
     elif endpoint:
-        lines.append(f"Not all of it has reached {endpoint}.")
+        lines.append(f"Not all of it has reached {public_address(endpoint)}.")
     lines += ["Next:", f"  spanback show {folder}", f"  spanback show {folder} --negative"]
     if not endpoint:
         lines.append("  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 spanback demo")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
@@ -68,7 +67,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         shown = {"ok": not failed, "checks": [check.to_json() for check in checks]}
         print(json.dumps(shown, ensure_ascii=False))  # noqa: T201 - a command's own output
-    sys.stdout.flush()
     return int(failed)
 
 

@@ -71,8 +71,10 @@ def run(arguments: argparse.Namespace) -> int:
         with reading.open(source, since_ns=arguments.since) as reader:
             signal = reader.find(arguments.feedback_id)
             where = reader.where
-    except (SourceError, FileNotFoundError) as error:
+    except SourceError as error:
         return _fail(f"{error}.")
+    except OSError as error:
+        return _fail(f"{error.filename} cannot be read: {error.strerror}.")
     if signal is None:
         return _fail(f"No signal {arguments.feedback_id} in {where}; look further back with --since, or name --from.")
     addresses = {

@@ -1,4 +1,4 @@
-"""`spanback show`: rated calls with their feedback, from telemetry files."""
+"""`spanback show`: rated calls with their feedback, from files and servers."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any, Final
 from spanback import _settings, reading
 from spanback.errors import SourceError
 from spanback.reading import Progress as Told
-from spanback.reading import RatedCall, Reader
+from spanback.reading import RatedCall, Reader, TelemetryFiles
 from spanback.reading._rows import nanoseconds
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 DEFAULT_PATHS: Final = ("telemetry/", "spanback-demo/")
+NO_FILES: Final = ": none in the folder is named .json, .jsonl or .ndjson"
 NEEDS_RICH: Final = "spanback show needs rich to draw: pip install 'spanback[cli]', or use --json."
 
 _BAR_DELAY_S: Final = 0.5
@@ -99,7 +100,9 @@ def run(arguments: argparse.Namespace) -> int:
             return int(any(not damaged.line for damaged in reader.damaged()))
     except SourceError as error:
         return _fail(f"{error}.", 1)
-    except (FileNotFoundError, PermissionError) as error:
+    except OSError as error:
+        if error.filename is None:  # it is the output that fails, which is told elsewhere
+            raise
         return _fail(f"{error.filename} cannot be read: {error.strerror}.")
     except sqlite3.OperationalError as error:
         return _fail(f"The temporary database cannot be written ({error}); TMPDIR names where it lies.", 1)
@@ -159,7 +162,6 @@ def _print_json(rated: Iterator[RatedCall]) -> None:
     for call in rated:
         text = json.dumps(call.to_json(), ensure_ascii=False)
         out.write(text.encode("utf-8", "backslashreplace") + b"\n")
-    out.flush()
 
 
 def _print_tree(rated: Iterator[RatedCall], reader: Reader, arguments: argparse.Namespace) -> None:
@@ -176,12 +178,13 @@ def _print_tree(rated: Iterator[RatedCall], reader: Reader, arguments: argparse.
         shown += 1
         _tree.draw(console, call)
     if not shown:
-        _fail(f"No such feedback in {reader.where}.")
+        is_chosen = arguments.negative or arguments.name is not None or arguments.since is not None
+        hint = NO_FILES if isinstance(reader, TelemetryFiles) and not reader.file_count else ""
+        _fail(f"No {'such ' if is_chosen else ''}feedback in {reader.where}{hint}.")
         return
     _tree.draw_summary(
         console, reader.summary(name=arguments.name, since_ns=arguments.since, negative=arguments.negative)
     )
-    sys.stdout.flush()
 
 
 class _Bar:

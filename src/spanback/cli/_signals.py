@@ -60,7 +60,6 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps({"declared": [one.to_json() for one in declared], "presets": presets}))  # noqa: T201
     else:
         _print(declared)
-    sys.stdout.flush()
     return 0
 
 

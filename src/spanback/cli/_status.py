@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from importlib import import_module
@@ -58,7 +57,6 @@ def run(arguments: argparse.Namespace) -> int:
         _print_lines(targets, settings)
     else:
         _print_tables(targets, settings)
-    sys.stdout.flush()
     return int(any(target.state == "missing attribute" for target in targets))
 
 
@@ -85,10 +83,11 @@ def to_json(targets: Iterable[TargetStatus], settings: Settings) -> dict[str, An
 
 
 def shown_settings(settings: Settings) -> dict[str, Any]:
-    """The settings without secrets: of the key of user hashes only whether there is one."""
+    """The settings without secrets: of keys only whether there are some, of the index where it is."""
     shown = {field.name: getattr(settings, field.name) for field in fields(Settings) if field.name not in SIGNALS}
+    shown |= {name: "set" if shown[name] else None for name in _settings.SECRETS}
     shown["clients"] = None if settings.clients is None else sorted(settings.clients)
-    shown["user_hash_key"] = "set" if settings.user_hash_key else None
+    shown["index"] = None if settings.index is None else public_address(settings.index)
     return shown
 
 
@@ -98,8 +97,7 @@ def shown_way(settings: Settings, way: Way) -> dict[str, Any]:
     exporters = list(way.exporters) or ([] if for_file_only else ["otlp"])
     if settings.sdk_disabled or exporters == ["none"]:
         exporters = []
-    given = urlsplit(way.endpoint or f"http://localhost:{_PORTS[way.protocol]}")
-    endpoint = given._replace(netloc=given.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    endpoint = public_address(way.endpoint or f"http://localhost:{_PORTS[way.protocol]}")
     has_otlp = "otlp" in exporters
     return {
         "exporters": exporters,
@@ -108,6 +106,15 @@ def shown_way(settings: Settings, way: Way) -> dict[str, Any]:
         "endpoint": endpoint if has_otlp else None,
         "file": None if settings.sdk_disabled else settings.file,
     }
+
+
+def public_address(address: str) -> str:
+    """An address without user name, password, query and fragment."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "an address that cannot be read"
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def _settings_rows(settings: Settings) -> list[Sequence[str]]:

@@ -32,9 +32,14 @@ class Server:
     """
 
     def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise SourceError(_shown(parts), "is no http:// or https:// address")
+        try:
+            parts = urlsplit(url)
+            is_server = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_server = False
+        if not is_server:
+            # Not shown: what cannot be read may hold a password.
+            raise SourceError("what is asked", "is no http:// or https:// address")
         self.url = _shown(parts)
         self.user = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
         self._headers = dict(headers or {})

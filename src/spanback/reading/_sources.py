@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike
 from typing import Any, Final
@@ -15,6 +16,9 @@ from spanback.reading._jaeger import Jaeger
 from spanback.reading._reader import Progress, Reader
 from spanback.reading._rows import RatedCall
 from spanback.reading._tempo import Tempo
+
+_LIKE_AN_ADDRESS: Final = re.compile(r"(jaeger|tempo|clickhouse)[+:]|[\w+]+://")
+_ADDRESS_RULE: Final = "begins with jaeger+http://, tempo+http:// or clickhouse+http://, or the same with https"
 
 
 def is_address(source: object) -> bool:
@@ -50,8 +54,13 @@ def open(  # noqa: A001 - `reading.open` reads as what it does
     if isinstance(source, str) and is_address(source):
         kind, _, rest = source.partition(":")
         return _KINDS[kind](rest, kind, headers, {"since_ns": since_ns, "progress": progress})
-    paths = [source] if isinstance(source, (str, PathLike)) else source
-    return TelemetryFiles(paths, since_ns=since_ns, progress=progress)
+    paths = [source] if isinstance(source, (str, PathLike)) else list(source)
+    try:
+        return TelemetryFiles(paths, since_ns=since_ns, progress=progress)
+    except FileNotFoundError:
+        if any(_LIKE_AN_ADDRESS.match(str(path)) for path in paths):
+            raise SourceError("an address", _ADDRESS_RULE) from None
+        raise
 
 
 def read(
