@@ -153,6 +153,17 @@ def test_what_looks_like_an_address_says_how_one_begins(address: str) -> None:
         reading.open([address])
 
 
+def test_a_question_after_a_failure_is_asked_anew(server: Scripted) -> None:
+    """What was read before the failure is not taken for all there is."""
+    server.answers["/api/search"] = lambda _: (503, b"busy")
+    with reading.open(f"tempo+http://{server.address}") as reader:
+        for ask in (reader.feedback, reader.rated, reader.rated, reader.summary):
+            with pytest.raises(SourceError, match="answers 503: busy"):
+                ask()
+        server.answers["/api/search"] = lambda _: {"traces": []}
+        assert list(reader.rated()) == []
+
+
 def test_user_and_headers_are_sent_and_not_shown(server: Scripted) -> None:
     """By HTTP's own scheme to trace stores, by its own headers to ClickHouse."""
     server.answers["/api/search"] = lambda _: {"traces": []}

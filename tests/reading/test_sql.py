@@ -137,9 +137,40 @@ def test_a_wrong_query_is_told() -> None:
         _asked(WIRE, "SELECT nonsense FROM feedback")
 
 
-def test_an_unreadable_file_is_told(tmp_path: Path) -> None:
-    """A broken gzip file cannot be asked."""
-    (tmp_path / "t.jsonl").write_bytes(gzip.compress(WIRE.read_bytes())[:-20])
+@pytest.mark.parametrize(
+    "before",
+    [
+        "WITH",
+        "with\n ",
+        "  WITH\t",
+        "-- Which WITH?\nWITH ",
+        "/* WITH\n*/ WITH ",
+        "WITH RECURSIVE ",
+        "with\nrecursive\n",
+    ],
+)
+def test_a_query_may_name_tables_of_its_own(before: str) -> None:
+    """However its author breaks lines, and whatever is said before it."""
+    query = f"{before} mine AS (SELECT count(*) AS n FROM feedback) -- and\nSELECT n FROM mine"
+    assert _asked(WIRE, query) == [{"n": 6}]
+
+
+def test_comments_may_stand_before_a_query() -> None:
+    """A table may have any name."""
+    assert _asked(WIRE, "-- WITH all\nSELECT count(*) AS without FROM feedback AS within") == [{"without": 6}]
+
+
+PACKED = gzip.compress(WIRE.read_bytes())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [PACKED[:-20], PACKED[:60] + b"\0" * 10 + PACKED[70:], b"\x28\xb5\x2f\xfdxxxx"],
+    ids=["cut", "bad", "zstd"],
+)
+def test_an_unreadable_file_is_told(content: bytes, tmp_path: Path) -> None:
+    """A broken gzip file cannot be asked, nor what is not read at all."""
+    (tmp_path / "t.jsonl").write_bytes(content)
     with pytest.raises(SourceError, match="cannot be asked by SQL"):
         _asked(tmp_path, COUNT)
 

@@ -10,7 +10,7 @@ from spanback import semconv
 from spanback.errors import SourceError
 from spanback.reading._duckdb import Files, rows
 from spanback.reading._json import loads
-from spanback.reading._lines import is_gzip, lines, longest_line_bytes, size_bytes, sources
+from spanback.reading._lines import UNREADABLE, is_gzip, lines, longest_line_bytes, size_bytes, sources
 from spanback.reading._otlp import Record, has, logs, spans
 from spanback.reading._reader import NO_OTLP, Progress, Reader, call_of
 from spanback.reading._rows import Call
@@ -86,13 +86,13 @@ class TelemetryFiles(Reader):
             for source in self._sources:
                 by_form[is_gzip(source)].append(source.path)
                 longest_bytes = max(longest_bytes, longest_line_bytes(source))
-        except (OSError, EOFError, ValueError) as error:
+        except UNREADABLE as error:
             raise SourceError(self.where, f"cannot be asked by SQL: {error}") from None
         return rows(Files(by_form[False], by_form[True], longest_bytes), query)
 
     def _read_feedback(self) -> None:
         # The calls, if they are asked for too, are announced at once: a bar must not go back.
-        self._expect(passes=2 if self._calls_read else 1)
+        self._expect(passes=2 if self._calls_wanted else 1)
         for place, batch in self._batches(_FEEDBACK):
             for records, put in ((spans, self._join.put_carrier), (logs, self._join.put_event)):
                 for service_name, record in self._records(records, place, batch):

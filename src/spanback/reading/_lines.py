@@ -110,7 +110,7 @@ def is_gzip(source: Source) -> bool:
 
 
 def longest_line_bytes(source: Source) -> int:
-    """At least as much as the longest line of a source holds, and at most 16 MB more. Raises what reading it raises."""
+    """At least as much as the longest line of a source holds, and at most 16 MB more. Raises one of `UNREADABLE`."""
     longest = blocks = 0
     with source.open() as raw:
         file = _decompressed(raw)
@@ -149,13 +149,17 @@ def lines(source: Source, damaged: Callable[[DamagedLine], object], progress: Pr
                     progress(raw.tell() - position)
                     position, unreported = raw.tell(), 0
             progress(raw.tell() - position)
-    except (OSError, EOFError, zlib.error, _UnknownFormat) as error:
+    except UNREADABLE as error:
         # A broken gzip file is told by the line after the last whole one.
         damaged(DamagedLine(source.name, number + 1 if number else 0, str(error)))
 
 
 class _UnknownFormat(Exception):  # noqa: N818 - private, and told as a sentence
     """A file of a form that is not read."""
+
+
+UNREADABLE: Final = (OSError, EOFError, zlib.error, _UnknownFormat)
+"""What reading a file raises that is gone, damaged, or of a form that is not read."""
 
 
 def _decompressed(raw: IO[bytes]) -> IO[bytes]:

@@ -39,7 +39,7 @@ class Reader(ABC):
         self._closing = ExitStack()
         self._join = Join()
         self._closing.callback(self._join.close)
-        self._feedback_read = self._calls_read = False
+        self._feedback_read = self._calls_read = self._calls_wanted = False
 
     def __enter__(self) -> Self:
         return self
@@ -166,15 +166,16 @@ class Reader(ABC):
 
     def _feedback_once(self) -> None:
         if not self._feedback_read:
-            self._feedback_read = True
             self._read_feedback()
+            self._feedback_read = True  # not before: after a failure the next question reads anew
 
     def _calls_once(self) -> None:
         if not self._calls_read:
-            self._calls_read = True
+            self._calls_wanted = True
             self._feedback_once()
             if self._join.signal_count():
                 self._read_calls()
+            self._calls_read = True
 
     def _put_span(self, span: Record, service_name: str | None, by_response: bool) -> None:
         """Puts a call into the join where a signal is on it; `by_response` where some know only a response's id."""

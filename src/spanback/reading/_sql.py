@@ -6,12 +6,16 @@ unchanged on either.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple, Protocol
 
 from spanback import semconv
 
 Kind = Literal["text", "number", "integer", "boolean"]
+
+_WITH: Final = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*WITH\b\s*(RECURSIVE\b)?", re.IGNORECASE | re.DOTALL)
+"""The begin of a query that names tables of its own, after comments if there are some."""
 
 
 class Column(NamedTuple):
@@ -119,8 +123,10 @@ def with_tables(dialect: Dialect, query: str) -> str:
             FROM ({dialect.call_records}) AS record)
     """  # noqa: S608 - made of constants
     text = query.strip().rstrip(";")
-    first, _, rest = text.partition(" ")
-    return f"WITH {tables}, {rest}" if first.upper() == "WITH" else f"WITH {tables} {text}"
+    found = _WITH.match(text)
+    if found is None:
+        return f"WITH {tables} {text}"
+    return f"WITH {found[1] or ''} {tables}, {text[found.end() :]}"
 
 
 def _columns(dialect: Dialect, columns: Sequence[Column]) -> str:
