@@ -28,6 +28,12 @@ EMIT_EVENT: Final = "OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT"
 DISABLED_INSTRUMENTATIONS: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 TOKEN_KEYS: Final = "SPANBACK_TOKEN_KEYS"
 
+_CHOICES: Final = {"SPANBACK_EMIT": get_args(Emit), "SPANBACK_SPOOL_FULL": get_args(SpoolFullChoice)}
+_FLAGS: Final = frozenset({
+    EMIT_EVENT, "OTEL_SDK_DISABLED", "SPANBACK_ABANDONED_STREAMS", "SPANBACK_ADOPT", "SPANBACK_CHUNK_METRICS",
+    "SPANBACK_CAPTURE_FEEDBACK_CONTENT", "SPANBACK_SELF_RATING",
+})  # fmt: skip
+
 SECRETS: Final = frozenset({"user_hash_key", "token_keys", "index"})
 """The settings that are keys, or may hold a password: never to be shown as they are."""
 
@@ -297,6 +303,22 @@ def variables_read() -> frozenset[str]:
 def variables_set() -> dict[str, str]:
     """The variables of this process that are OpenTelemetry's or ours, by name. Their values may hold secrets."""
     return {name: value for name, value in sorted(os.environ.items()) if name.startswith(("OTEL_", "SPANBACK_"))}
+
+
+def misread(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The variables of ours whose values are not understood, and so count as not set, each with what it may be."""
+    for name, value in variables.items():
+        text = value.strip().lower()
+        if not text or not name.startswith(("SPANBACK_", "OTEL_SDK_", "OTEL_INSTRUMENTATION_GENAI_")):
+            continue
+        if name == CAPTURE_CONTENT and content_mode(text) is None:
+            yield name, ", ".join(get_args(ContentMode))
+        elif name in _CHOICES and text not in _CHOICES[name]:
+            yield name, " or ".join(_CHOICES[name])
+        elif name.endswith(("_S", "_BYTES")) and _number(text, -1.0) < 0:
+            yield name, "a number, 0 or more"
+        elif name in _FLAGS and text not in _TRUE | _FALSE:
+            yield name, "true or false"
 
 
 def send_to(endpoint: str) -> None:

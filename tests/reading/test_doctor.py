@@ -86,7 +86,38 @@ def test_clients_are_what_status_says(targets: Any, said: Any, monkeypatch: pyte
         ({"OTEL_EXPORTER_OTLP_ENDPONT": "x"}, [("warning", "nothing reads OTEL_EXPORTER_OTLP_ENDPONT")]),
         (
             {"OTEL_EXPORTER_OTLP_PROTOCOL": "http"},
-            [("warning", "OTEL_EXPORTER_OTLP_PROTOCOL=http is taken for grpc")],
+            [("warning", "OTEL_EXPORTER_OTLP_PROTOCOL=http is taken for http/protobuf")],
+        ),
+        (
+            {"OTEL_EXPORTER_OTLP_PROTOCOL": "gprc"},
+            [("warning", "OTEL_EXPORTER_OTLP_PROTOCOL=gprc is taken for grpc")],
+        ),
+        (
+            {"OTEL_EXPORTER_OTLP_PROTOCOL": "", "OTEL_EXPORTER_OTLP_ENDPOINT": " ", "SPANBACK_EMIT": ""},
+            [("ok", "OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_PROTOCOL, SPANBACK_EMIT")],
+        ),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://[::1"},
+            [("warning", "OTEL_EXPORTER_OTLP_ENDPOINT names no http:// or https:// address")],
+        ),
+        ({"SPANBACK_EMIT": "spans"}, [("warning", "SPANBACK_EMIT is not understood, and counts as not set")]),
+        ({"SPANBACK_ADOPT": "maybe"}, [("warning", "SPANBACK_ADOPT is not understood, and counts as not set")]),
+        (
+            {"SPANBACK_CHILD_WINDOW_S": "5m"},
+            [("warning", "SPANBACK_CHILD_WINDOW_S is not understood, and counts as not set")],
+        ),
+        (
+            {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "all"},
+            [
+                (
+                    "warning",
+                    "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT is not understood, and counts as not set",
+                )
+            ],
+        ),
+        (
+            {"SPANBACK_ADOPT": "Off", "SPANBACK_INDEX_TTL_S": "60", "SPANBACK_SPOOL_FULL": "raise"},
+            [("ok", "SPANBACK_ADOPT, SPANBACK_INDEX_TTL_S, SPANBACK_SPOOL_FULL")],
         ),
         (
             {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "c:4317"},
@@ -181,6 +212,27 @@ def test_steps_are_printed_with_what_to_change(
     ]
 
 
+@pytest.mark.parametrize(
+    ("check", "said"),
+    [
+        (Check("a", "ok", "b", "Do this"), "        -> Do this."),
+        (Check("a", "ok", "b", "Is it this?"), "        -> Is it this?"),
+    ],
+)
+def test_advice_ends_as_a_sentence(check: Check, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A question keeps its mark."""
+    _doctor._print_line(check)
+    assert capsys.readouterr().out == f"ok      a  b\n{said}\n"
+
+
+@pytest.mark.parametrize("wait", ["-1", "nan", "inf", "soon"])
+def test_a_wait_that_is_none_is_refused(wait: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything is sent."""
+    with pytest.raises(SystemExit):
+        main(["doctor", f"--wait={wait}"])
+    assert f"'{wait}' is no number of seconds from 0 to 3600" in capsys.readouterr().err
+
+
 def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     """For programs."""
     assert main(["doctor", "--endpoint", "http://127.0.0.1:1", "--json"]) == 1
@@ -194,3 +246,12 @@ def test_an_address_without_a_scheme_is_reached_by_its_port(tmp_path: Path) -> N
     check = _checks._reached("127.0.0.1:1", "traces")
     assert check.state == "failed"
     assert check.detail.startswith("nothing answers at 127.0.0.1:1 (traces): ")
+
+
+def test_an_address_without_a_port_that_there_can_be_is_told() -> None:
+    """As one where nothing answers."""
+    check = _checks._reached("http://127.0.0.1:99999", "logs")
+    assert (check.state, check.detail) == (
+        "failed",
+        "nothing answers at http://127.0.0.1:99999 (logs): Port out of range 0-65535",
+    )

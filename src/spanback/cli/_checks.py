@@ -109,12 +109,19 @@ def _misspelt(variables: dict[str, str], known: frozenset[str]) -> Iterator[Chec
 
 
 def _misunderstood(variables: dict[str, str]) -> Iterator[Check]:
+    for name, rule in _settings.misread(variables):
+        yield Check("variables", "warning", f"{name} is not understood, and counts as not set", f"It may be {rule}")
     for name, value in variables.items():
         text = value.strip()
+        if not text:
+            continue
         if name.endswith("_PROTOCOL") and text.lower() not in _PROTOCOLS:
-            yield Check("variables", "warning", f"{name}={text} is taken for grpc", "Say grpc or http/protobuf")
-        elif name.endswith("_ENDPOINT") and urlsplit(text).scheme not in {"http", "https"}:
-            yield Check("variables", "warning", f"{name} names no http:// or https:// address", f"http://{text}?")
+            taken = "http/protobuf" if text.lower().startswith("http") else "grpc"
+            yield Check("variables", "warning", f"{name}={text} is taken for {taken}", "Say grpc or http/protobuf")
+        elif name.endswith("_ENDPOINT") and not _is_address(text):
+            # The value is not shown: it may hold a password.
+            advice = "It begins with http:// or https://, then host and port"
+            yield Check("variables", "warning", f"{name} names no http:// or https:// address", advice)
         elif name == "OTEL_TRACES_SAMPLER" and not _is_sampler(text):
             yield Check("variables", "failed", f"{name}={text} is not installed", "Unset it, or install its package")
     for signal in _SIGNALS:
@@ -123,6 +130,16 @@ def _misunderstood(variables: dict[str, str]) -> Iterator[Check]:
             if exporter.lower() not in _EXPORTERS | installed(signal):
                 advice = f"Say otlp, {', '.join(sorted(installed(signal)))} or none"
                 yield Check("variables", "failed", f"{variable}={exporter} is not installed", advice)
+
+
+def _is_address(text: str) -> bool:
+    """Whether a text is an `http://` or `https://` address whose port, if it names one, can be one."""
+    try:
+        parts = urlsplit(text)
+        is_port = parts.port != 0
+    except ValueError:
+        return False
+    return is_port and parts.scheme in {"http", "https"}
 
 
 def _is_sampler(name: str) -> bool:
@@ -146,12 +163,12 @@ def check_reachable(settings: Settings) -> Iterator[Check]:
 
 
 def _reached(endpoint: str, signals: str) -> Check:
-    parts = urlsplit(endpoint if "//" in endpoint else f"//{endpoint}")
-    port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
+        parts = urlsplit(endpoint if "//" in endpoint else f"//{endpoint}")
+        port = parts.port or (443 if parts.scheme == "https" else 80)
         with socket.create_connection((parts.hostname or "localhost", port), CONNECT_TIMEOUT_S):
             return Check("exporter", "ok", f"something listens at {endpoint} ({signals})")
-    except OSError as error:
+    except (OSError, ValueError) as error:
         advice = "Start a collector there, or set OTEL_EXPORTER_OTLP_ENDPOINT to where one is"
         return Check("exporter", "failed", f"nothing answers at {endpoint} ({signals}): {error}", advice)
 

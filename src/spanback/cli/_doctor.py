@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from spanback.cli._checks import Check
 
 _EXPORT_TIMEOUT_S: Final = 5
+_LONGEST_WAIT_S: Final = 3_600
 _MARKS: Final = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped": "dim"}
 _EPILOG: Final = """
 examples:
@@ -23,7 +24,7 @@ examples:
   spanback doctor --endpoint http://localhost:4317   another collector
   spanback doctor --jaeger http://localhost:16686 --wait 35
                                                      also whether feedback arrives that comes after a tail sampler's
-                                                     decision (30 s unless it is set otherwise)
+                                                     decision: 30 s as it comes, 10 s in collector-config.yaml
   spanback doctor --json | jq '.checks[] | select(.state == "failed")'
 
 It sends a few spans, log events and metrics of service spanback-doctor, and nothing else. Arguments that an app gives
@@ -44,7 +45,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--jaeger", metavar="URL", help="read back from this Jaeger")
     parser.add_argument("--tempo", metavar="URL", help="read back from this Tempo")
     parser.add_argument(
-        "--wait", type=float, default=5.0, metavar="SECONDS", help="how late the late feedback is; default: 5"
+        "--wait", type=_seconds, default=5.0, metavar="SECONDS", help="how late the late feedback is; default: 5"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -115,7 +116,7 @@ def _drawing() -> Any:
             Text.assemble((f"{check.state:<8}", _MARKS[check.state]), (check.name, "bold"), f"  {check.detail}")
         )
         if check.advice:
-            console.print(Text(f"        -> {check.advice}."), soft_wrap=True)
+            console.print(Text(_advice(check.advice)), soft_wrap=True)
 
     return draw
 
@@ -123,4 +124,18 @@ def _drawing() -> Any:
 def _print_line(check: Check) -> None:
     print(f"{check.state:<8}{check.name}  {check.detail}")  # noqa: T201 - a command's own output
     if check.advice:
-        print(f"        -> {check.advice}.")  # noqa: T201 - as above
+        print(_advice(check.advice))  # noqa: T201 - as above
+
+
+def _advice(advice: str) -> str:
+    return f"        -> {advice}" if advice.endswith("?") else f"        -> {advice}."
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= _LONGEST_WAIT_S:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to {_LONGEST_WAIT_S}")
+    return seconds
