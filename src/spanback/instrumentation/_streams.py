@@ -123,11 +123,11 @@ class Watch:
         if self._accumulator is not None and chunks:
             never_raise(self._accumulator.add, chunks)
 
-    def take_first(self, chunk: Any) -> tuple[Handle, bool]:
-        """Takes a first chunk that was fetched ahead; gives the handle, and whether the others need it too."""
+    def take_first(self, chunk: Any) -> tuple[Handle, bool, int]:
+        """Takes a first chunk that was fetched ahead; gives the handle, whether others need it, and the room now."""
         self.chunks.append(chunk)
         self.fold()
-        return self.call.handle, self.needs_handles
+        return self.call.handle, self.needs_handles, self.room
 
     def end(self, error: BaseException | None = None) -> None:
         """The stream is over. An app that cancels its task or stops reading has chosen so: that is no error."""
@@ -248,10 +248,10 @@ def _chunks(  # noqa: C901 - a function for a part of it would be entered for ea
     if watched is None:
         yield from inner if first is _NOTHING else chain((first,), inner)
         return
-    chunks, handle, needs_handles = watched.chunks, watched.call.handle, watched.needs_handles
+    chunks, handle, needs_handles, room = watched.chunks, watched.call.handle, watched.needs_handles, watched.room
     try:
         if first is not _NOTHING:
-            handle, needs_handles = watched.take_first(first)
+            handle, needs_handles, room = watched.take_first(first)
             yield first
         for chunk in inner:
             chunks.append(chunk)
@@ -260,9 +260,9 @@ def _chunks(  # noqa: C901 - a function for a part of it would be entered for ea
                     _put(chunk, HANDLE_ATTRIBUTE, handle)
                 except (AttributeError, TypeError):
                     needs_handles = False
-            if len(chunks) >= watched.room:
+            if len(chunks) >= room:
                 watched.fold()
-                handle, needs_handles = watched.call.handle, watched.needs_handles
+                handle, needs_handles, room = watched.call.handle, watched.needs_handles, watched.room
             yield chunk
     except GeneratorExit:
         watched.leave()
@@ -289,10 +289,10 @@ async def _async_chunks(  # noqa: C901, PLR0912 - as above
         async for chunk in inner:
             yield chunk
         return
-    chunks, handle, needs_handles = watched.chunks, watched.call.handle, watched.needs_handles
+    chunks, handle, needs_handles, room = watched.chunks, watched.call.handle, watched.needs_handles, watched.room
     try:
         if first is not _NOTHING:
-            handle, needs_handles = watched.take_first(first)
+            handle, needs_handles, room = watched.take_first(first)
             yield first
         async for chunk in inner:
             chunks.append(chunk)
@@ -301,9 +301,9 @@ async def _async_chunks(  # noqa: C901, PLR0912 - as above
                     _put(chunk, HANDLE_ATTRIBUTE, handle)
                 except (AttributeError, TypeError):
                     needs_handles = False
-            if len(chunks) >= watched.room:
+            if len(chunks) >= room:
                 watched.fold()
-                handle, needs_handles = watched.call.handle, watched.needs_handles
+                handle, needs_handles, room = watched.call.handle, watched.needs_handles, watched.room
             yield chunk
     except BaseException as error:
         watched.end(error)

@@ -94,6 +94,11 @@ def read_response(response: Any) -> Attributes:
     return attributes
 
 
+def _extra(model: Any, name: str) -> Any:
+    """What a model of pydantic was sent and has no field for."""
+    return (getattr(model, EXTRA, None) or _NONE).get(name)
+
+
 class ChatChunks:
     """Folds chunks of chat or text completions. Without content it keeps the few fields that attributes need."""
 
@@ -109,13 +114,13 @@ class ChatChunks:
         whole, with_content = self._whole, self._with_content
         for chunk in chunks:
             # Looked up where pydantic keeps what is there: to say that something is not there takes it long.
-            own, others = getattr(chunk, "__dict__", _NONE), getattr(chunk, EXTRA, None) or _NONE
-            usage = own.get("usage") or others.get("usage")
+            own = getattr(chunk, "__dict__", _NONE)
+            usage = own["usage"] if "usage" in own else _extra(chunk, "usage")
             if usage is not None:
                 whole.usage = usage
             for choice in own.get("choices") or ():
-                own, others = getattr(choice, "__dict__", _NONE), getattr(choice, EXTRA, None) or _NONE
-                if with_content or own.get("finish_reason") or others.get("finish_reason"):
+                own = getattr(choice, "__dict__", _NONE)
+                if with_content or (own["finish_reason"] if "finish_reason" in own else _extra(choice, "finish_reason")):
                     self._add_choice(choice)
         for chunk in (chunks[0], chunks[-1]):
             for name in _SAME_IN_ALL_CHUNKS:
