@@ -29,7 +29,7 @@ _FILE_RULE: Final = "must name a folder, or a file ending in .jsonl"
 _DURABLE_RULE: Final = "must name a file"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Given:
     """What the calls of `instrument()` have asked for so far; what a later call leaves out stays."""
 

@@ -117,7 +117,7 @@ class Endpoint:
     retries: Retries | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Request:
     """One call about to be made. Its fields are read often, and slots are read faster than a named tuple's."""
 

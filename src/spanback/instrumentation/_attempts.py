@@ -23,7 +23,7 @@ _ROUTING: Final = otel_context.create_key("spanback-routing")
 """Context key of the `Routing` that the attempts inside belong to."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Held:
     """A call whose last attempt has failed, how many may follow, and what ends it if none does."""
 
