@@ -25,7 +25,7 @@ import spanback
 from benchmarks.measure import Runner, Sample, Variant, patches_of
 from benchmarks.peers import PEERS, ROOT, default_cache, environment_for
 from benchmarks.scenarios import SCENARIOS, Providers, Scenario, calls_of, one_by_one, pin_to_one_cpu, providers_for
-from benchmarks.table import BARE, FLOOR, ONE_BY_ONE, OURS, Samples, report
+from benchmarks.table import BARE, FLOOR, ONE_BY_ONE, OURS, Samples, chunk_rows, head, rows
 
 EXAMPLES: Final = """
 examples:
@@ -44,11 +44,14 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     pythons = {None: Path(sys.executable)} | {peer: environment_for(peer, given.cache) for peer in given.peers}
     measured: dict[tuple[str, str | None], Samples] = {}
+    _show([] if given.json else [head()])
     for scenario in given.scenarios:
         for peer, python in pythons.items():
+            if sys.stderr.isatty():
+                print(f"measuring {scenario} {peer or ''} ...", end="\r", file=sys.stderr, flush=True)
             found = [_in_process(python, scenario, peer, given) for _ in range(given.processes)]
             measured[scenario, peer] = _pooled(sample for sample in found if sample)
-            print(f"{scenario} {peer or ''}", "done" if found[0] else "cannot be measured", file=sys.stderr)
+            _show([] if given.json else rows(scenario, peer, measured[scenario, peer]))
     if given.json:
         readable = [
             {"scenario": scenario, "peer": peer, "samples": {name: asdict(one) for name, one in samples.items()}}
@@ -56,8 +59,14 @@ def main(arguments: list[str] | None = None) -> int:
         ]
         json.dump(readable, sys.stdout, indent=1)
     else:
-        print(report(measured))
+        _show(chunk_rows(measured))
     return 0
+
+
+def _show(lines: Iterable[str]) -> None:
+    """Prints lines at once: all scenarios together take half an hour."""
+    for line in lines:
+        print(line, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

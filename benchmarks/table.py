@@ -23,21 +23,28 @@ mappings of attributes; `one by one` sets those of the response each by itself, 
 """
 
 
-def report(measured: Mapping[tuple[str, str | None], Samples]) -> str:
-    """The table, by scenario and peer; a peer that cannot do what a scenario asks has a dash."""
+def head() -> str:
+    """What stands above the rows."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("spanback", "openai", "opentelemetry-sdk"))
-    lines = [f"Python {sys.version.split()[0]}, {versions}", _NOTES]
-    lines.append(_LINE.format("scenario", "", "added us", "ratio", "target", "calls", "target", "garbage", "bare us"))
-    for (name, peer), samples in measured.items():
-        if not samples:
-            lines.append(_LINE.format(SCENARIOS[name].label, peer or "", *("-", *[""] * 6)))
-        else:
-            lines += [_row(SCENARIOS[name], variant, samples) for variant in _shown(peer, samples)]
+    columns = _LINE.format("scenario", "", "added us", "ratio", "target", "calls", "target", "garbage", "bare us")
+    return f"Python {sys.version.split()[0]}, {versions}\n{_NOTES}\n{columns}"
+
+
+def rows(name: str, peer: str | None, samples: Samples) -> list[str]:
+    """The rows of a scenario, of which a peer has but one; with a dash where it cannot do what the scenario asks."""
+    if not samples:
+        return [_LINE.format(SCENARIOS[name].label, peer or "", *("-", *[""] * 6))]
+    return [_row(SCENARIOS[name], variant, samples) for variant in _shown(peer, samples)]
+
+
+def chunk_rows(measured: Mapping[tuple[str, str | None], Samples]) -> list[str]:
+    """What each chunk costs, where long and short streams were measured."""
+    found: list[str] = []
     for (name, peer), long in measured.items():
         short = measured.get((name.replace("200", "10"), peer))
         if name.endswith("200") and long and short:
-            lines += [_row_a_chunk(name, variant, short, long) for variant in _shown(peer, long)]
-    return "\n".join(lines)
+            found += [_row_a_chunk(name, variant, short, long) for variant in _shown(peer, long)]
+    return found
 
 
 def _shown(peer: str | None, samples: Samples) -> list[str]:

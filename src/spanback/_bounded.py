@@ -15,7 +15,7 @@ from typing import Any, Final
 from opentelemetry._logs import Logger, LogRecord
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Tracer
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Tracer
 
 from spanback._never_raise import never_raise
 
@@ -82,6 +82,25 @@ def add_event(span: Span, name: str, attributes: Mapping[str, Any], time_ns: int
         adding._add_event(event)  # noqa: SLF001 - `add_event` ends there
 
 
+def add_link(span: Span, context: SpanContext, attributes: Mapping[str, Any]) -> None:
+    """Adds a link to a span that is open.
+
+    Args:
+        span: Any span.
+        context: Of the span that is linked to.
+        attributes: As for `set_attributes`.
+    """
+    link: Any = None
+    limits: Any = getattr(span, "_limits", None)
+    if limits is not None and hasattr(span, "_add_link"):
+        link = never_raise(_link, limits, context, attributes)
+    if link is None:
+        span.add_link(context, attributes)
+    else:
+        adding: Any = span
+        adding._add_link(link)  # noqa: SLF001 - `add_link` ends there
+
+
 class Record(LogRecord):
     """A log record that is copied in one step: the SDK's batch processor copies each, and `copy` goes a long way."""
 
@@ -123,6 +142,12 @@ def _event(limits: Any, name: str, attributes: Mapping[str, Any], time_ns: int) 
     """An event as the SDK's spans hold it; None where the attributes must be looked at."""
     held: Any = _HELD(limits.max_event_attributes, None, immutable=True, max_value_len=limits.max_attribute_length)
     return sys.modules[_SDK].Event(name, held, time_ns) if _filled(held, attributes) else None
+
+
+def _link(limits: Any, context: SpanContext, attributes: Mapping[str, Any]) -> Link | None:
+    """A link as the SDK's spans hold it; None where the attributes must be looked at."""
+    held: Any = _HELD(limits.max_link_attributes, None, immutable=True, max_value_len=limits.max_attribute_length)
+    return Link(context, held) if _filled(held, attributes) else None
 
 
 def _made(logger: Any, record: LogRecord) -> Any:

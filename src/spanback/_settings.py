@@ -38,7 +38,7 @@ SECRETS: Final = frozenset({"user_hash_key", "token_keys", "index"})
 """The settings that are keys, or may hold a password: never to be shown as they are."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Way:
     """How one signal leaves the process.
 
@@ -71,7 +71,7 @@ class Way:
     insecure: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Settings:
     """One consistent set of choices. Times are in seconds, sizes in bytes.
 

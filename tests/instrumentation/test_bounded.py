@@ -28,7 +28,7 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.trace import NonRecordingSpan, NoOpTracer, SpanContext, SpanKind
 
 from spanback import _bounded
-from spanback._bounded import Record, add_event, emit, set_attributes, start_client_span
+from spanback._bounded import Record, add_event, add_link, emit, set_attributes, start_client_span
 
 # What they are called in newer and in older releases.
 InMemoryLogs: Any = vars(export).get("InMemoryLogRecordExporter") or vars(export)["InMemoryLogExporter"]
@@ -237,6 +237,50 @@ def test_events_of_another_layout_and_of_spans_that_take_none(monkeypatch: Any, 
     span = span_with()
     add_event(span, "rated", {"b": ["x"]}, 7)
     assert [dict(event.attributes) for event in span.events] == [{"b": ("x",)}]
+
+
+LINKED = SpanContext(1, 2, is_remote=True)
+
+
+@settings(deadline=None)
+@given(ATTRIBUTES)
+def test_a_link_is_the_sdks_own(attributes: dict[str, Any]) -> None:
+    """Its attributes are in the same order, too, and nobody can change them any more."""
+    ours, theirs = span_with(), span_with()
+    add_link(ours, LINKED, attributes)
+    theirs.add_link(LINKED, attributes)
+    (link,), (expected,) = ours.links, theirs.links
+    assert (link.context, shown(link.attributes)) == (LINKED, shown(expected.attributes))
+    assert type(link) is type(expected)
+    with pytest.raises(TypeError):
+        link.attributes["more"] = 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "kept"),
+    [
+        (SpanLimits(max_link_attributes=1), [{"c": 2}]),
+        (SpanLimits(max_link_attributes=SpanLimits.UNSET), [{"b": "long text", "c": 2}]),
+        (SpanLimits(max_attribute_length=4), [{"b": "long", "c": 2}]),
+        (SpanLimits(max_links=0), []),
+    ],
+    ids=["too many", "no limit", "too long", "no links"],
+)
+def test_limits_of_the_sdk_on_links(limits: SpanLimits, kept: list[Any], complaints: Any) -> None:
+    """What the app allows a link is what it gets."""
+    span = span_with(limits)
+    add_link(span, LINKED, {"b": "long text", "c": 2})
+    complaints.take()
+    assert [dict(link.attributes) for link in span.links] == kept
+
+
+def test_links_of_another_layout_and_of_spans_that_take_none(monkeypatch: Any) -> None:
+    """They go in the public way."""
+    add_link(NonRecordingSpan(SpanContext(1, 2, is_remote=False)), LINKED, {"b": 1})
+    monkeypatch.setattr(_bounded, "_KNOWN", False)
+    span = span_with()
+    add_link(span, LINKED, {"b": ["x"]})
+    assert [dict(link.attributes) for link in span.links] == [{"b": ("x",)}]
 
 
 def emitted(attributes: dict[str, Any]) -> Any:

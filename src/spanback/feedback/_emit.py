@@ -64,7 +64,7 @@ class _Record(NamedTuple):
     """What both forms say: the span takes the attributes and an event, the log event takes all in one."""
 
     emission: Emission
-    links: list[trace.Link]
+    links: Sequence[tuple[trace.SpanContext, Attributes]]
     attributes: Attributes
     event: Attributes
     now_ns: int
@@ -157,13 +157,13 @@ def _emitted(emission: Emission, settings: Settings, held: Held | None) -> _Emit
         return _Emitted(receipt, emission, {}, _NO_CONTEXT)
     dimensions = dimensions_of(target)
     attributes, event = span_attributes(emission, dimensions), event_attributes(emission, dimensions)
-    links: list[trace.Link] = []
+    links: list[tuple[trace.SpanContext, Attributes]] = []
     for one, relation in targets:
         if one.ref is not None:
-            links.append(trace.Link(_span_context(one.ref), _link_attributes(one, relation)))
+            links.append((_span_context(one.ref), _link_attributes(one, relation)))
     is_known = len(links) == len(targets) or target.scope == "conversation"
     record = _Record(emission, links, attributes, event, time.time_ns())
-    rated = trace.INVALID_SPAN if ref is None else trace.NonRecordingSpan(links[0].context)
+    rated = trace.INVALID_SPAN if ref is None else trace.NonRecordingSpan(links[0][0])
     context = trace.set_span_in_context(rated)
     carrier, placed, reason = None, None, AS_LOG
     if tracer is not None:
@@ -205,10 +205,12 @@ def _carry(tracer: trace.Tracer, record: _Record, parent: Context) -> trace.Span
     """Makes the carrier span and gives its context; None where the tracer records nothing."""
     emission, links, attributes, event, now_ns = record
     name = f"feedback {emission.feedback.name}"
-    # Its sampler looks at nothing, so that it needs no attributes to begin with.
-    span = tracer.start_span(name, parent, trace.SpanKind.INTERNAL, None, links, now_ns)
+    # Its sampler looks at nothing, so that it needs neither attributes nor links to begin with.
+    span = tracer.start_span(name, parent, trace.SpanKind.INTERNAL, start_time=now_ns)
     if not span.is_recording():
         return None
+    for context, link_attributes in links:
+        _bounded.add_link(span, context, link_attributes)
     _bounded.set_attributes(span, attributes)
     _bounded.add_event(span, semconv.EVENT_EVALUATION_RESULT, event, now_ns)
     span.end(now_ns + CARRIER_DURATION_NS)
