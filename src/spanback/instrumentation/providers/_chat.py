@@ -120,7 +120,8 @@ class ChatChunks:
                 whole.usage = usage
             for choice in own.get("choices") or ():
                 own = getattr(choice, "__dict__", _NONE)
-                if with_content or (own["finish_reason"] if "finish_reason" in own else _extra(choice, "finish_reason")):
+                reason = own["finish_reason"] if "finish_reason" in own else _extra(choice, "finish_reason")
+                if reason or with_content:
                     self._add_choice(choice)
         for chunk in (chunks[0], chunks[-1]):
             for name in _SAME_IN_ALL_CHUNKS:
