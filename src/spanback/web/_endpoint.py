@@ -14,7 +14,7 @@ from spanback import _settings, _tokens
 from spanback.errors import InvalidFeedback, MissingTokenKey
 from spanback.web import _strict_json
 from spanback.web._authority import Authorities, Authority, missing
-from spanback.web._http import Head, Problem, Response, json_response
+from spanback.web._http import Head, Headers, Problem, Response, json_response
 from spanback.web._limits import Rates
 from spanback.web._openapi import document
 from spanback.web._origins import Origins
@@ -75,10 +75,12 @@ class Pending(NamedTuple):
 
     Attributes:
         head: What came before it.
+        headers: Those of the response by which the page may read it.
         authority: What the headers allow; None where the body must hold the token.
     """
 
     head: Head
+    headers: Headers
     authority: Authority | None
 
 
@@ -118,9 +120,9 @@ class Endpoint:
             if head.method in {"GET", "HEAD"}:
                 return self._get(head)
             self._check_route(head)
-            self._origins.check(head)
+            headers = self._origins.check(head)
             self._rates.count_address(head.address)
-            pending = Pending(head, self._authorities.of_head(head))
+            pending = Pending(head, headers, self._authorities.of_head(head))
             if head.method == "DELETE":
                 return self.finish(pending, b"")
             self._check_body(head)
@@ -138,9 +140,9 @@ class Endpoint:
         Returns:
             The response. Never raises.
         """
-        head, authority = pending
+        head, headers, authority = pending
         try:
-            return self._answer(head, authority, body).plus(self._origins.check(head))
+            return self._answer(head, authority, body).plus(headers)
         except Problem as problem:
             return self._refuse(head, problem)
         except InvalidFeedback as error:
