@@ -32,14 +32,7 @@ class Server:
     """
 
     def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
-        try:
-            parts = urlsplit(url)
-            is_server = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            is_server = False
-        if not is_server:
-            # Not shown: what cannot be read may hold a password.
-            raise SourceError("what is asked", "is no http:// or https:// address")
+        parts = _server_parts(url)
         self.url = _shown(parts)
         self.user = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
         self._headers = dict(headers or {})
@@ -93,6 +86,18 @@ class Server:
 
 class _NotThereError(SourceError):
     """There is nothing at a path."""
+
+
+def _server_parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        is_port = parts.port != 0
+    except ValueError:
+        is_port, parts = False, urlsplit("")
+    if not is_port or parts.scheme not in {"http", "https"} or not parts.hostname:
+        # Not shown: what cannot be read may hold a password.
+        raise SourceError("what is asked", "is no http:// or https:// address")
+    return parts
 
 
 def _shown(parts: SplitResult) -> str:
