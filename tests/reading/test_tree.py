@@ -48,7 +48,14 @@ def test_a_call_with_everything_is_drawn_whole() -> None:
         ],
     )
     signals = (
-        replace(SIGNAL, score=-1.0, weight=0.8, label="wrong", comment="No.", metadata={"page": "/a", "n": 2}),
+        replace(
+            SIGNAL,
+            score=-1.0,
+            weight=0.8,
+            label="wrong",
+            comment="No.\n\tIt is\r\nCanberra.",
+            metadata={"page": "/a", "n": 2},
+        ),
         replace(SIGNAL, score=0.5, score_raw=4.0, score_min=1.0, score_max=5.0, source="system", type="implicit"),
         replace(SIGNAL, score=None, improvement={"answer": "Canberra"}, observed_at="2025-11-21T07:59:00Z"),
         replace(SIGNAL, score=0.0, improvement="Canberra"),
@@ -58,7 +65,7 @@ def test_a_call_with_everything_is_drawn_whole() -> None:
         "├── asked What is the capital?",
         '├── answered look_up({"q": "é"})',
         "├── ▼ stars  -1  wrong  weight 0.8, user, explicit",
-        "│   ├── comment No.",
+        "│   ├── comment No. It is Canberra.",
         "│   └── metadata page=/a, n=2",
         "├── ▲ stars  4 of 5  weight 1, system, implicit",
         "├── ✎ stars  weight 1, user, explicit",
@@ -206,3 +213,13 @@ def test_the_summary_is_a_table_by_model_and_type() -> None:
         "│ unknown │ implicit │           1 │       1 │        0 │            │               │",
         "└─────────┴──────────┴─────────────┴─────────┴──────────┴────────────┴───────────────┘",
     ]
+
+
+def test_a_narrow_terminal_cuts_nothing_off() -> None:
+    """Names are folded, and numbers stay whole."""
+    out = StringIO()
+    row = ModelSummary("gpt-4o-mini-2024-07-18", "explicit", 2, 4, 2, -0.03, -0.04)
+    _tree.draw_summary(Console(file=out, width=60), [row])
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.getvalue().splitlines() if "│" in line]
+    assert "".join(line[0] for line in cells) == row.model
+    assert cells[0][2:] == ["2", "4", "2", "-0.03", "-0.04"]

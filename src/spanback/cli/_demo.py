@@ -187,17 +187,14 @@ def _clear(folder: Path) -> None:
 
 
 def _draw_summary(console: Console, report: Report) -> None:
-    from rich.table import Table  # noqa: PLC0415 - most of this module works without rich
+    from spanback.cli._tree import mean, table_of  # noqa: PLC0415 - needs rich
 
-    table = Table(title="By model", title_justify="left", title_style="bold")
-    table.add_column("model")
-    for heading in ("calls", "errors", "signals", "mean score", "weighted mean", "implicit mean"):
-        table.add_column(heading, justify="right")
+    table = table_of(["model"], ["calls", "errors", "signals", "mean score", "weighted mean", "implicit mean"])
     for row in report.models:
         counts = (str(row.calls), str(row.errors), str(row.signals))
         means = (row.mean_score, row.weighted_mean_score, row.implicit_mean_score)
-        table.add_row(row.model, *counts, *map(_mean, means))
-    console.print()
+        table.add_row(row.model, *counts, *map(mean, means))
+    console.print("\n[bold]By model[/bold]")
     console.print(table)
     console.print(f"{len(report.calls)} calls, {report.signals} signals")
 
@@ -219,11 +216,6 @@ def _tell_next(console: Console, folder: Path, *, has_left: bool) -> None:
         )
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
-
-
-def _mean(value: float | None) -> str:
-    # Sums of the same numbers in another order differ in their last bits, which must not show.
-    return "" if value is None else f"{round(value, 9) + 0.0:+.2f}"
 
 
 def _short(text: str) -> str:

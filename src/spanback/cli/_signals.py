@@ -112,14 +112,13 @@ def _print(declared: Sequence[Declaration]) -> None:
             for row in rows:
                 print("\t".join(row))  # noqa: T201 - a command's own output
         return
-    from rich.table import Table  # noqa: PLC0415 - the rest works without rich
-    from rich.text import Text  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - the rest works without rich
 
-    from spanback.cli._tree import PipeConsole  # noqa: PLC0415 - as above
+    from spanback.cli._tree import PipeConsole, table_of  # noqa: PLC0415 - as above
 
     console = PipeConsole()
     for heading, rows in kinds:
-        table = Table(*_HEADINGS)
+        table = table_of(_HEADINGS)
         for row in rows:
             table.add_row(*map(Text, row))
         console.print(Text(heading if rows else f"{heading}: none", style="bold"))

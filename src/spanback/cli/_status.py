@@ -143,19 +143,18 @@ def _print_lines(targets: Iterable[TargetStatus], settings: Settings) -> None:
 
 
 def _print_tables(targets: Iterable[TargetStatus], settings: Settings) -> None:
-    from rich.table import Table  # noqa: PLC0415 - the rest works without rich
-    from rich.text import Text  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - the rest works without rich
 
-    from spanback.cli._tree import PipeConsole  # noqa: PLC0415 - as above
+    from spanback.cli._tree import PipeConsole, table_of  # noqa: PLC0415 - as above
 
     console = PipeConsole()
-    clients = Table("client", "version", "state", "function", "detail")
+    clients = table_of(["client", "version", "state", "function", "detail"])
     for target in targets:
         client, version, state, function, detail = map(Text, _target_row(target))
         state.stylize(_COLOURS.get(target.state, "yellow"))
         clients.add_row(client, version, state, function, detail)
-    choices = Table("setting", "value")
-    ways = Table("signal", "exporters", "protocol", "compression", "endpoint", "file")
+    choices = table_of(["setting", "value"])
+    ways = table_of(["signal", "exporters", "protocol", "compression", "endpoint", "file"])
     for table, rows in ((choices, _settings_rows(settings)), (ways, _export_rows(settings))):
         for row in rows:
             table.add_row(*map(Text, row))

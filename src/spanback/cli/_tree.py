@@ -70,17 +70,23 @@ def draw_heading(console: Console) -> None:
     console.print(Text(f"\n{ABSENT_HEADING}", style="bold"))
 
 
+def table_of(texts: Sequence[str], numbers: Sequence[str] = ()) -> Table:
+    """A table of texts, then numbers. In a narrow terminal texts are folded, and numbers stay whole."""
+    table = Table()
+    for heading in texts:
+        table.add_column(heading, overflow="fold")
+    for heading in numbers:
+        table.add_column(heading, justify="right", min_width=5)
+    return table
+
+
 def draw_summary(console: Console, summary: Sequence[ModelSummary]) -> None:
     """Prints a table with one line for each model and type of signal."""
-    table = Table()
-    table.add_column("model")
-    table.add_column("type")
-    for heading in ("calls rated", "signals", "negative", "mean score", "weighted mean"):
-        table.add_column(heading, justify="right")
+    table = table_of(["model", "type"], ["calls rated", "signals", "negative", "mean score", "weighted mean"])
     for row in summary:
         counts = (str(row.calls), str(row.signals), str(row.negative))
         names = (_clean(row.model or "unknown"), _clean(row.type))
-        table.add_row(*names, *counts, _mean(row.mean_score), _mean(row.weighted_mean_score))
+        table.add_row(*names, *counts, mean(row.mean_score), mean(row.weighted_mean_score))
     console.print(Text("\nBy model", style="bold"))
     console.print(table)
 
@@ -149,7 +155,7 @@ def _details(signal: Feedback, symbols: Symbols) -> Iterator[Text]:
         if about:
             yield Text.assemble((f"{label} ", "dim"), _shown(about, symbols))
     if signal.comment:
-        yield Text.assemble(("comment ", "dim"), _clean(signal.comment))
+        yield Text.assemble(("comment ", "dim"), _clean(" ".join(signal.comment.split())))
     if signal.improvement is not None:
         given = signal.improvement
         text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
@@ -217,7 +223,8 @@ def _tokens(call: Call) -> str | None:
     return None if call.output_tokens is None else f"{call.output_tokens} tokens out"
 
 
-def _mean(value: float | None) -> str:
+def mean(value: float | None) -> str:
+    """A mean with its sign and two digits; empty for none."""
     # Sums of the same numbers in another order differ in their last bits, which must not show.
     return "" if value is None else f"{round(value, 9) + 0.0:+.2f}"
 
