@@ -155,7 +155,7 @@ def test_another_answer_has_a_span_of_its_own(tab, on_span):
 
 
 def test_the_better_of_two_drafts_is_preferred(tab, on_span):
-    """Both drafts are links of one signal, which a changed mind replaces; they were asked with two prompts."""
+    """Both drafts are links of one signal, which a changed mind withdraws; they were asked with two prompts."""
     tab.get_by_label("Your question").fill("When should I visit Kyoto?")
     tab.get_by_role("button", name="Two drafts").click()
     better = tab.locator(".prefer")
@@ -170,6 +170,10 @@ def test_the_better_of_two_drafts_is_preferred(tab, on_span):
         assert links == {"chosen": chosen, "rejected": rejected}
     versions = [carrier.attributes["gen_ai.prompt.version"] for carrier in (first, second)]
     assert versions == ["2", "1"]
+    told, withdrawn = on_span(two, 2)
+    assert told.span_id == first.span_id
+    assert withdrawn.attributes["feedback.action"] == "retract"
+    assert withdrawn.attributes["feedback.id"] == first.attributes["feedback.id"]
 
 
 def test_what_is_said_offline_arrives_later(tab, context, on_span):

@@ -14,6 +14,7 @@ import pytest
 
 import spanback
 from spanback import signals
+from spanback.web._fields import FIELDS
 from tests.browser.endpoint import MODULE
 
 FOLDER = MODULE.parent
@@ -50,6 +51,13 @@ def test_types_are_those_of_what_is_exported():
     """Every export is declared, and nothing else is."""
     exported = set(re.findall(r"^export (?:function|const) (\w+)", SOURCE, re.MULTILINE))
     assert set(re.findall(r"^export function (\w+)", DECLARED, re.MULTILINE)) == exported
+
+
+def test_a_signal_may_hold_what_the_endpoint_takes():
+    """Every field that goes with a token is declared, and nothing else is."""
+    declared = DECLARED.partition("export interface Signal {")[2].partition("\n}")[0]
+    taken = {name for name, field in FIELDS.items() if not field.is_for_servers} - {"token"}
+    assert set(re.findall(r"^  (\w+)\?:", declared, re.MULTILINE)) == taken
 
 
 def test_implicit_signals_are_the_presets():

@@ -161,7 +161,7 @@ ATTACKS = {
     "two slashes": headed(404, "not-found", path="/batch//"),
     "a slash behind": headed(404, "not-found", path="/batch/"),
     "a file beside the script": headed(404, "not-found", path="/static/feedback.js"),
-    "withdrawing two at once": headed(404, "not-found", "DELETE", "/a/b"),
+    "withdrawing nothing": headed(405, "method", "DELETE", "/"),
     "withdrawing a line break": headed(422, "invalid-feedback", "DELETE", "/a%0d%0aSet-Cookie:%20a=b"),
     "withdrawing a NUL": headed(422, "invalid-feedback", "DELETE", "/a%00"),
     "withdrawing by another target": headed(422, "invalid-feedback", "DELETE", "/a?target=b"),

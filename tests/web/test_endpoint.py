@@ -10,6 +10,7 @@ import socket
 import threading
 from datetime import datetime, timezone
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -169,6 +170,36 @@ def test_a_vote_is_given_changed_and_withdrawn(api, kind, telemetry):
         (told, "retract", None),
         (told, "retract", None),
     ]
+
+
+@kinds
+def test_an_id_with_slashes_is_withdrawn_by_its_address(api, kind, telemetry):
+    """The endpoint itself makes such ids, of a vote on a criterion."""
+    token = REF.token()
+    told = api.post({"score": 1, "type": "implicit", "criterion": "tone"}, token).json()["feedback_id"]
+    assert told.startswith("user_feedback/tone~")
+    for path in (f"/{quote(told, safe='')}", f"/{told}"):
+        gone = api.request("DELETE", path, headers={"x-feedback-token": token})
+        assert (gone.status_code, gone.json()["feedback_id"]) == (202, told)
+    assert api.request("GET", f"/{told}").status_code == 404
+
+
+@pytest.mark.parametrize(("version", "said"), [("1.1", [b"close"]), ("2", [])])
+def test_only_old_connections_are_told_to_close(version, said, telemetry):
+    """HTTP/2 takes the header for a fault of the whole connection."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        raise AssertionError("nothing is read")
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"999999999")]
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": headers, "http_version": version}
+    asyncio.run(feedback_app("asgi")(scope, receive, send))
+    assert sent[0]["status"] == 413
+    assert [value for name, value in sent[0]["headers"] if name == b"connection"] == said
 
 
 @kinds

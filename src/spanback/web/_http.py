@@ -51,6 +51,10 @@ class Response(NamedTuple):
         """The same with more headers."""
         return Response(self.status, self.headers + headers, self.body)
 
+    def without(self, name: str) -> Response:
+        """The same without a header."""
+        return self._replace(headers=tuple(header for header in self.headers if header[0] != name))
+
 
 class Problem(Exception):  # noqa: N818 - as RFC 9457 calls it
     """A request is refused. Becomes a body of `application/problem+json` (RFC 9457).

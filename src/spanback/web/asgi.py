@@ -36,7 +36,7 @@ class FeedbackApp:
         app.mount("/feedback", FeedbackApp())
 
     Args:
-        options: As in `spanback.web.Options`.
+        options: As in `spanback.web._endpoint.Options`.
 
     Raises:
         MissingTokenKey: There are neither keys of tokens nor API keys.
@@ -61,6 +61,8 @@ class FeedbackApp:
         if isinstance(answer, Pending):
             body = await self._body(head, receive)
             answer = body if isinstance(body, Response) else await self._finish(answer, body)
+        if scope.get("http_version", "1.1") not in {"1.0", "1.1"}:
+            answer = answer.without("connection")  # HTTP/2 forbids it (RFC 9113, section 8.2.2)
         await _respond(answer, send, with_body=head.method != "HEAD")
 
     def _waits(self, head: Head) -> bool:

@@ -130,6 +130,6 @@ def _timeout_of(environ: Environ) -> Callable[[float | None], float | None]:
 def _respond(response: Response, start_response: StartResponse, *, with_body: bool) -> Iterable[bytes]:
     status = HTTPStatus(response.status)
     # The server decides whether a connection is kept: WSGI forbids the header.
-    headers = [(name, value) for name, value in response.headers if name != "connection"]
+    headers = list(response.without("connection").headers)
     start_response(f"{status.value} {status.phrase}", headers)
     return [response.body] if with_body else []

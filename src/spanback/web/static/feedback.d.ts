@@ -1,6 +1,6 @@
 /** How good a response was. The fields are those of `spanback.record_feedback`, and so are their rules. */
 export interface Signal {
-  /** From -1 (worst) to 1 (best). A score, a rating, a label, a comment or an improvement must be given. */
+  /** From -1 (worst) to 1 (best). A score, a rating, a label, a comment, an improvement or `rejected` must be given. */
   score?: number;
   /** A number on `scale`, instead of a score. */
   rating?: number;
@@ -20,6 +20,25 @@ export interface Signal {
   improvement?: unknown;
   /** Up to 64 keys, for analysis. */
   metadata?: Record<string, string | number | boolean>;
+  /** What was looked at, such as `tone`: a vote on each criterion. */
+  criterion?: string;
+  /** What is rated: the response, unless this or one of the next three says otherwise. */
+  scope?: 'response' | 'span' | 'trace' | 'conversation' | 'tool_call' | 'choice' | 'document';
+  /** Which of several answers, from 0. */
+  choice?: number;
+  /** Which call of a tool. */
+  tool_call_id?: string;
+  /** Which retrieved document. */
+  document_id?: string;
+  /** When it was given (ISO 8601), where that is not now. */
+  observed_at?: string;
+  /**
+   * Tokens of responses that are worse than this one: then the signal is a preference, without a score. It belongs to
+   * this token, so when another response is preferred later, `retract` it here first.
+   */
+  rejected?: string | string[];
+  /** Whom the token is bound to, where it is bound and the server does not know by itself. */
+  user_id?: string;
   /** The signal's id; unless given, that of the last signal of this name on this token, which is replaced. */
   feedback_id?: string;
 }

@@ -1,6 +1,6 @@
 // The chat. What it does with feedback is in `Answer.tools`, `Answer.edit` and `drafts`; the rest is a chat.
 
-import { correct, observe, rate, thumbs, stars } from '/feedback/feedback.js';
+import { correct, observe, rate, retract, thumbs, stars } from '/feedback/feedback.js';
 import { element, follow, nameSpan } from './panel.js';
 import { events } from './stream.js';
 
@@ -184,7 +184,9 @@ async function drafts(turn, isNew) {
   const buttons = shown.map((one, index) =>
     button('This one is better', () => {
       const [chosen, other] = [turn.answers[index], turn.answers[1 - index]];
-      rate(chosen.token, { name: 'preference', rejected: [other.token], feedback_id: turn.preference });
+      // A signal belongs to the answer that was chosen, so a changed mind withdraws it from there.
+      if (turn.chosen === 1 - index) retract(other.token, 'preference');
+      rate(chosen.token, { name: 'preference', rejected: [other.token] });
       turn.chosen = index;
       save();
       mark();
@@ -210,8 +212,7 @@ async function ask(isCompared) {
   if (!text) return question.focus();
   question.value = '';
   const answers = isCompared ? [fresh('1', 0), fresh('2', 1)] : [fresh(byId('prompt').value, 0)];
-  // A preference has one id for both drafts, so that a changed mind replaces it.
-  const turn = { question: text, answers, isCompared, preference: `preference-${Date.now().toString(36)}` };
+  const turn = { question: text, answers, isCompared };
   chat.turns.push(turn);
   await busy(() => draw(turn, true));
   question.focus();
