@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import compress
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from spanback import semconv
 from spanback.errors import TokenInvalid
@@ -119,7 +119,8 @@ class SpanRef:
         Returns:
             The reference, or None when the text is no valid traceparent. Never raises.
         """
-        found = _TRACEPARENT.fullmatch(traceparent.strip())
+        # A typed app gives text; one that passes on a header that is not there gives None.
+        found = _TRACEPARENT.fullmatch(traceparent.strip()) if isinstance(cast("object", traceparent), str) else None
         if found is None:
             return None
         version, trace_id, span_id, flags, more = found.groups()

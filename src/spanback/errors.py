@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
-_SHOWN_CHARACTERS = 80
-_SHOWN_PROBLEMS = 20
+_SHOWN_CHARACTERS: Final = 80
+_SHOWN_BITS: Final = 10_000
+_SHOWN_PROBLEMS: Final = 20
+_PEOPLE: Final = frozenset({"user_id", "rater_id"})
 
 
 class SpanbackError(Exception):
@@ -25,7 +28,7 @@ class InvalidArgument(SpanbackError, ValueError):  # noqa: N818 - reads as a sen
         self.field = field
         self.value = value
         self.rule = rule
-        super().__init__(f"{field}={_shown(value)} {rule}")
+        super().__init__(f"{field}={_shown(field, value)} {rule}")
 
     def __reduce__(self) -> tuple[type[InvalidArgument], tuple[str, object, str]]:
         return type(self), (self.field, self.value, self.rule)
@@ -136,12 +139,26 @@ class SpoolFull(SpoolUnavailable):
     """The spool has reached its limit, or its disk is full."""
 
 
-def _shown(value: object) -> str:
-    """A primitive's repr, short enough for one line; anything else by its type, since a foreign repr may raise."""
-    if isinstance(value, (str, bytes)):
-        text = repr(value[: _SHOWN_CHARACTERS + 1])
-    elif value is None or isinstance(value, (bool, int, float)):
-        text = repr(value)
-    else:
-        text = f"<{type(value).__qualname__}>"
+def _shown(field: str, value: object) -> str:
+    """A primitive's repr, short enough for one line; anything else by its type, since a foreign repr may raise.
+
+    Ids of people are shown by their type as well: a message ends up in logs.
+    """
+    kind = type(value)  # an object's own word for its class may raise, too
+    plain: Any = next((read(value) for base, read in _READERS.items() if issubclass(kind, base)), kind)
+    is_endless = type(plain) is int and plain.bit_length() > _SHOWN_BITS  # Python writes no int of so many digits
+    if plain is kind or is_endless or (plain and field in _PEOPLE):
+        return f"<{kind.__qualname__}>"
+    text = repr(plain)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+
+
+_READERS: Final[dict[type, Callable[[Any], Any]]] = {
+    str: lambda value: str.__str__(value)[: _SHOWN_CHARACTERS + 1],
+    bytes: lambda value: bytes.__getitem__(value, slice(_SHOWN_CHARACTERS + 1)),
+    float: float.__float__,
+    bool: bool,
+    int: int.__int__,
+    type(None): lambda value: value,
+}
+"""What is shown by its value, also where an app has a class of its own for it; a bool is an int, so it comes first."""

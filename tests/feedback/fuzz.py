@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from datetime import date, datetime, timedelta, timezone, tzinfo
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -30,51 +30,20 @@ from spanback._settings import Settings
 from spanback._telemetry import TELEMETRY
 from spanback.feedback._declared import DECLARED
 from spanback.testing import capture, fake_ref
+from tests.feedback.hostile import (
+    Hostile,
+    HostileFloat,
+    HostileInt,
+    HostileList,
+    HostileMapping,
+    HostileText,
+    HostileZone,
+    Unbound,
+)
 
 SECRET = "s3cret"  # in every user id, rater id and key, and nowhere else
 ENCODED_EACH = 50
 NAMES = ("user_thumbs", "stars", "a.b-c_9", "preference", "declared")
-
-
-class Hostile:
-    """An object all of whose methods fail."""
-
-    def _fail(self, *_: Any) -> Any:
-        raise RuntimeError("hostile")
-
-    __eq__ = __hash__ = __repr__ = __str__ = __bool__ = __iter__ = __len__ = __getitem__ = __float__ = _fail
-    __int__ = __index__ = __call__ = __contains__ = __lt__ = __format__ = __await__ = _fail
-
-    def __getattr__(self, name: str) -> Any:
-        raise RuntimeError(name)
-
-
-class HostileText(str):
-    """A text that fails where it is looked at as an object."""
-
-    __slots__ = ()
-
-    def _fail(self, *_: Any) -> Any:
-        raise RuntimeError("hostile")
-
-    __repr__ = __str__ = __format__ = __len__ = __iter__ = strip = encode = isprintable = splitlines = _fail
-
-
-class HostileMapping(dict[Any, Any]):
-    """A mapping that fails where it is read."""
-
-    def _fail(self, *_: Any) -> Any:
-        raise RuntimeError("hostile")
-
-    items = keys = values = __iter__ = __len__ = __getitem__ = get = _fail
-
-
-class HostileZone(tzinfo):
-    """A time zone that fails."""
-
-    def utcoffset(self, moment: datetime | None) -> timedelta:
-        """Fails."""
-        raise RuntimeError("hostile")
 
 
 class Response:
@@ -91,7 +60,7 @@ JUNK: tuple[Make, ...] = (
     lambda r: None,
     lambda r: r.choice([True, False]),
     lambda r: r.randint(-3, 70),
-    lambda r: r.choice([2**63, -(2**63) - 1, 10**400, 2**53 + 1]),
+    lambda r: r.choice([2**63, -(2**63) - 1, 10**400, 10**5_000, 2**53 + 1]),
     lambda r: r.uniform(-2, 2),
     lambda r: r.choice([math.nan, math.inf, -math.inf, -0.0, 1e-320, 1e308, 1j]),
     lambda r: "".join(r.choices("aZ09_.- \n\t\0é漢\U0001f44d\ud83d\u202e\u2028", k=r.randint(0, 12))),
@@ -106,6 +75,9 @@ JUNK: tuple[Make, ...] = (
     lambda r: HostileText("user_thumbs"),
     lambda r: HostileText("a\nb"),
     lambda r: HostileMapping(a=1),
+    lambda r: HostileList([1, 5]),
+    lambda r: HostileInt(r.randint(-1, 3)),
+    lambda r: HostileFloat(r.choice([0.5, 7.0, math.nan])),
     lambda r: Response(text(r)),
     lambda r: Response(Hostile()),
     lambda r: object(),
@@ -155,6 +127,7 @@ TARGETS: tuple[Make, ...] = (
     lambda r: NonRecordingSpan(SpanContext(1, 2, is_remote=False)),
     lambda r: Response(f"r-{r.randint(0, 3)}"),
     lambda r: {"id": f"r-{r.randint(0, 3)}"},
+    lambda r: Unbound(),
     lambda r: {"id": anything(r), "ResponseMetadata": {"RequestId": text(r)}},
 )
 

@@ -18,6 +18,7 @@ from spanback.feedback import _rules, record_feedback
 from spanback.feedback._model import checked
 from spanback.feedback._presets import USUAL
 from spanback.testing import InMemoryTelemetry, fake_ref
+from tests.feedback.hostile import HostileFloat, HostileInt, HostileList
 
 NAN, INF, SURROGATE = math.nan, math.inf, "\ud83d"
 AWARE = datetime(2025, 3, 1, tzinfo=timezone.utc)
@@ -56,12 +57,16 @@ SIXTY_FIVE = {f"k{i}": i for i in range(65)}
 TOO_BIG = ["a" * 65_536]
 FUTURE = datetime(2999, 1, 1, tzinfo=timezone.utc)
 HOSTILE, NOWHERE = Hostile(), datetime(2025, 3, 1, tzinfo=Nowhere())
+TWO, ENDS = HostileFloat(2.0), HostileList([1, 5])
 FIRST = datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))
 
 REFUSED: list[tuple[dict[str, Any], str, Any, str]] = [
     *[({"score": bad}, "score", bad, SCORE) for bad in (NAN, INF, -INF, 1.0001, -2, 10**400, True, "1", [1], 1j)],
     *[({"score": 1, "weight": bad}, "weight", bad, WEIGHT) for bad in (NAN, INF, -0.1, 1.1, 10**400, False, "1", {})],
     *[({"rating": bad, "scale": (1, 5)}, "rating", bad, RATING) for bad in (0, 5.1, NAN, INF, 10**400, True, "4")],
+    ({"score": 10**5_000}, "score", 10**5_000, SCORE),
+    ({"score": TWO}, "score", TWO, SCORE),
+    ({"rating": 4, "scale": ENDS}, "scale", ENDS, SCALE),
     ({"rating": 4}, "scale", None, _rules.SCALE_WITH_RATING_RULE),
     ({"scale": (1, 5)}, "scale", (1, 5), _rules.SCALE_WITH_RATING_RULE),
     ({"score": 1, "scale": (1, 5)}, "scale", (1, 5), _rules.SCALE_WITH_RATING_RULE),
@@ -196,6 +201,8 @@ class Whole(int):
     [
         ({"score": -1}, "score", -1.0),
         ({"score": Number(0.5)}, "score", 0.5),
+        ({"score": HostileFloat(0.5)}, "score", 0.5),
+        ({"score": 1, "metadata": {"k": HostileInt(7)}}, "metadata", (("k", 7),)),
         ({"score": 0.5, "weight": 0}, "weight", 0.0),
         ({"score": 1, "name": "a" * 64}, "name", "a" * 64),
         ({"score": 1, "name": "a_b.c-9"}, "name", "a_b.c-9"),

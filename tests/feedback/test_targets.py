@@ -10,11 +10,13 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
+import spanback
 from spanback import InvalidFeedback, SpanRef, signals
 from spanback._spanref import RESPONSES, Handle, attach
 from spanback.feedback import record_feedback, reference
 from spanback.feedback._target import KIND_RULE, NOTHING_RULE, RESPONSE_ID_RULE
 from spanback.testing import InMemoryTelemetry, fake_ref
+from tests.feedback.hostile import Unbound
 
 STARTED_NS = time.time_ns()
 HANDLE: Handle = (0xA, 0xB, 1, STARTED_NS, "openai", "gpt-4o-mini", "greeting", "7", "conv-1", (), None, None, None)
@@ -146,6 +148,7 @@ def test_an_unknown_target_is_not_taken_for_the_current_span(telemetry: InMemory
         *[(bad, KIND_RULE) for bad in ({"ResponseMetadata": {}}, {"ResponseMetadata": 1}, signals.THUMBS_UP)],
         *[(bad, RESPONSE_ID_RULE) for bad in ("", " ", "a\n", "a" * 257, "\ud83d")],
         pytest.param(Raising(), KIND_RULE, id="raising"),
+        pytest.param(Unbound(), KIND_RULE, id="unbound"),
         (None, NOTHING_RULE),
     ],
 )
@@ -153,7 +156,8 @@ def test_what_cannot_be_rated_is_refused(telemetry: InMemoryTelemetry, target: A
     """The error names the target and what it must be, and nothing is emitted; `reference` gives None."""
     with pytest.raises(InvalidFeedback) as refusal:
         record_feedback(target, signals.THUMBS_UP)
-    assert (refusal.value.field, refusal.value.value, refusal.value.rule) == ("target", target, rule)
+    assert (refusal.value.field, refusal.value.rule) == ("target", rule)
+    assert refusal.value.value is target
     assert (telemetry.spans, telemetry.logs) == ((), ())
     assert reference(target) is None
 
@@ -217,6 +221,29 @@ def test_a_span_of_the_sdk_gives_its_dimensions_and_start(telemetry: InMemoryTel
     (row,) = telemetry.feedback
     assert row.attributes["feedback.target.scope"] == "span"
     assert row.attributes["gen_ai.conversation.id"] == "conv-1"
+
+
+class Proxy:
+    """What web frameworks have for what belongs to the request at hand: it says that it is that."""
+
+    def __init__(self, held: list[Any]) -> None:
+        self._held = held
+
+    @property
+    def __class__(self) -> Any:
+        return type(self._held[0])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._held[0], name)
+
+
+def test_a_proxy_of_a_reference_is_not_kept(telemetry: InMemoryTelemetry) -> None:
+    """What it stands for may be gone when the signal is withdrawn."""
+    held = [fake_ref()]
+    receipt = record_feedback(Proxy(held), signals.THUMBS_UP, feedback_id="f-1")
+    assert type(receipt.target) is SpanRef
+    assert receipt.target == held.pop()
+    assert spanback.retract_feedback("f-1").target == receipt.target
 
 
 def test_without_telemetry_a_missing_target_is_no_mistake() -> None:

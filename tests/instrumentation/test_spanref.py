@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from spanback import _messages, errors, semconv
 from spanback._spanref import ResponseIndex, SpanRef, attach, attached
 from spanback.errors import InvalidFeedback, InvalidSetting, SpanbackError
+from tests.feedback.hostile import HostileFloat, HostileInt, HostileText
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -52,6 +53,12 @@ def test_traceparents(text: str, sampled: bool | None) -> None:
     """Texts are read as W3C Trace Context says."""
     expected = None if sampled is None else SpanRef(int(TRACE_ID, 16), int(SPAN_ID, 16), sampled)
     assert SpanRef.from_traceparent(text) == expected
+
+
+@pytest.mark.parametrize("odd", [None, b"00-1-2-01", 7])
+def test_what_is_no_text_is_no_traceparent(odd: Any) -> None:
+    """A header that is not there is None."""
+    assert SpanRef.from_traceparent(odd) is None
 
 
 def test_a_reference_is_a_value() -> None:
@@ -137,10 +144,15 @@ def test_the_index_forgets() -> None:
         (b"x", "b'x'"),
         ("y" * 100, "'" + "y" * 79 + "..."),
         (10**100, "1" + "0" * 79 + "..."),
+        (10**5_000, "<int>"),
+        (True, "True"),
+        (HostileText("x"), "'x'"),
+        (HostileInt(3), "3"),
+        (HostileFloat(1.5), "1.5"),
         ({"a": 1}, "<dict>"),
         (Slotted(), "<Slotted>"),
     ],
-    ids=lambda value: str(value)[:9],
+    ids=lambda value: type(value).__name__,
 )
 @pytest.mark.parametrize("kind", [InvalidFeedback, InvalidSetting])
 def test_errors_name_field_value_and_rule(kind: Any, value: Any, shown: str) -> None:
@@ -152,6 +164,18 @@ def test_errors_name_field_value_and_rule(kind: Any, value: Any, shown: str) -> 
     again = pickle.loads(pickle.dumps(error)) if not isinstance(value, Slotted) else error
     assert (type(again), str(again), again.rule) == (kind, str(error), "must be otherwise")
     assert getattr(error, "field" if kind is InvalidFeedback else "setting") == "field"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [("anna@example.com\n", "<str>"), (4711, "<int>"), (b"anna", "<bytes>"), ("", "''"), (None, "None")],
+)
+@pytest.mark.parametrize("field", ["user_id", "rater_id"])
+def test_an_id_of_a_person_is_in_no_message(field: str, value: Any, shown: str) -> None:
+    """The message ends up in logs; the error's own attribute has what was given."""
+    error = InvalidFeedback(field, value, "must be otherwise")
+    assert str(error) == f"{field}={shown} must be otherwise"
+    assert error.value == value
 
 
 def test_names_are_unique_and_in_their_namespaces() -> None:

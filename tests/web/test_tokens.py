@@ -246,7 +246,7 @@ def test_a_token_that_names_no_span_is_refused(rated):
         ({"expires_in_s": 1e9}, "expires_in_s=1000000000.0 must be"),
         ({"max_uses": 0}, "max_uses=0 must be a whole number from 1 to 1,000,000"),
         ({"user_id": ""}, "user_id='' must be text, not empty, of at most 256 characters"),
-        ({"user_id": 7}, "user_id=7 must be"),
+        ({"user_id": 7}, "user_id=<int> must be"),
         ({"signals": "stars"}, "signals='stars' must be a list of at most 16 names of signals"),
         ({"signals": ["stars"] * 17}, "signals=<list> must be"),
         ({"signals": [7]}, "signals=<list> must be"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import cast
 
 from spanback import _settings
 from spanback.errors import InvalidFeedback
@@ -141,7 +140,8 @@ def sides(
 
 def _listed(value: object) -> list[object] | None:
     """What a list or tuple holds; None for one thing alone."""
-    return list(cast("list[object] | tuple[object, ...]", value)) if isinstance(value, (list, tuple)) else None
+    items = _rules.items_of(value)
+    return None if items is None else list(items)
 
 
 def _paired(rejected: object, several: list[object] | None, choice: object) -> list[tuple[object, object]]:

@@ -76,7 +76,7 @@ def retract_feedback(
     own_id = feedback_id.feedback_id if isinstance(feedback_id, Receipt) else feedback_id
     if target is None and isinstance(feedback_id, Receipt):
         target = feedback_id.target
-    recent = RECENT.find(own_id) if isinstance(own_id, str) else None
+    recent = RECENT.find(str.__str__(own_id)) if isinstance(own_id, str) else None
     its_name, its_source, its_type, its_criterion = _usual(signal, recent)
     feedback = withdrawal(
         name=its_name if name is None else name,

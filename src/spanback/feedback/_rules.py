@@ -229,13 +229,17 @@ def checked_time(value: object) -> str:
 
 def _number(value: object) -> float | None:
     """A finite float, or None for everything that is no such number; True could mean 1 or "yes", so a bool is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
+    whole = whole_of(value)
     try:
-        number = float(value)
+        number = float.__float__(value) if isinstance(value, float) else None if whole is None else float(whole)
     except OverflowError:
         return None
-    return number if math.isfinite(number) else None
+    return number if number is not None and math.isfinite(number) else None
+
+
+def whole_of(value: object) -> int | None:
+    """An int in its exact type, or None for everything else, a bool too; an app's own kind may fail in any method."""
+    return int.__int__(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _choice(field: str, value: object, choices: Mapping[str, T], rule: str) -> T:
@@ -247,11 +251,16 @@ def _choice(field: str, value: object, choices: Mapping[str, T], rule: str) -> T
 
 def checked_scale(scale: object) -> tuple[float, float]:
     """The lowest and the highest rating."""
-    ends = tuple(cast("tuple[object, ...] | list[object]", scale)) if isinstance(scale, (tuple, list)) else ()
+    ends = items_of(scale) or ()
     numbers = [number for number in map(_number, ends) if number is not None]
     if len(ends) != 2 or len(numbers) != 2 or not 0.0 < numbers[1] - numbers[0] < math.inf:
         raise InvalidFeedback("scale", scale, SCALE_RULE)
     return numbers[0], numbers[1]
+
+
+def items_of(value: object) -> tuple[object, ...] | None:
+    """What a list or tuple holds, which may be of the app's own class; None for anything else, and where it fails."""
+    return never_raise(tuple, cast("list[object]", value)) if issubclass(type(value), (list, tuple)) else None
 
 
 def _text(field: str, value: object, limit_bytes: int, rule: str) -> str:
@@ -289,8 +298,9 @@ def _primitive(key: str, value: object) -> Primitive:
         return value
     if isinstance(value, str):
         return _text(f"metadata[{key!r}]", value, METADATA_VALUE_LIMIT_BYTES, METADATA_VALUE_RULE)
-    if isinstance(value, int) and -_INT64 <= value < _INT64:  # what OTLP can carry
-        return int(value)
+    whole = whole_of(value)
+    if whole is not None and -_INT64 <= whole < _INT64:  # what OTLP can carry
+        return whole
     number = _number(value) if isinstance(value, float) else None
     if number is None:
         raise InvalidFeedback(f"metadata[{key!r}]", value, METADATA_VALUE_RULE)

@@ -12,7 +12,7 @@ from opentelemetry import trace
 from spanback._open_spans import OPEN_SPANS
 from spanback._said import entry_of
 from spanback.errors import InvalidFeedback
-from spanback.feedback._rules import checked_line
+from spanback.feedback._rules import checked_line, whole_of
 from spanback.feedback._target import NOWHERE, Scope, Target
 
 CHOICE_LIMIT: Final = 9_999
@@ -70,9 +70,10 @@ def checked_part(name: str, value: object) -> str:
 
 def checked_choice(value: object, field: str = "choice") -> int:
     """The number of a choice."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= CHOICE_LIMIT:
+    number = whole_of(value)
+    if number is None or not 0 <= number <= CHOICE_LIMIT:
         raise InvalidFeedback(field, value, CHOICE_RULE)
-    return int(value)
+    return number
 
 
 def scoped(found: Target, scope: Scope | None, detail: Any) -> Target:
@@ -126,7 +127,7 @@ def _conversation_of(found: Target, detail: str | None) -> Target:
 
 
 def _checked_scope(value: object) -> Scope:
-    scope = _SCOPES.get(value) if isinstance(value, str) else None
+    scope = _SCOPES.get(str.__str__(value)) if isinstance(value, str) else None
     if scope is None:
         raise InvalidFeedback("scope", value, SCOPE_RULE)
     return scope

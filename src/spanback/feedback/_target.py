@@ -19,7 +19,7 @@ from spanback._never_raise import never_raise
 from spanback._open_spans import OPEN_SPANS
 from spanback._spanref import RESPONSES, Handle, SpanRef, attached, looks_like_token, run_key
 from spanback.errors import InvalidFeedback, InvalidSetting, TokenError
-from spanback.feedback._rules import checked_line
+from spanback.feedback._rules import checked_line, whole_of
 
 Scope = Literal["response", "span", "trace", "conversation", "tool_call", "choice", "document"]
 
@@ -55,10 +55,12 @@ _TEXTS: Final = (
     "experiment",
     "variant",
 )
+_class_of: Final = attrgetter("__class__")
+"""Of a stand-in, as web frameworks have them, the class of what it stands for; it raises where that is not there."""
+
 _TEXTS_OF: Final = attrgetter(*_TEXTS)
-_NONE: Final = type(None)
-_TEXT_KINDS: Final = frozenset((str, _NONE))
-_INTS: Final = (int, _NONE)
+_TEXT_KINDS: Final = frozenset((str, type(None)))
+_MOST_NS: Final = 1 << 63
 _NO_TAGS: Final[tuple[str, ...]] = ()
 
 
@@ -115,7 +117,7 @@ def resolve(target: object, field: str = "target") -> Target | None:
     Raises:
         InvalidFeedback: It is of a kind that cannot be rated.
     """
-    if isinstance(target, SpanRef):
+    if type(target) is SpanRef:
         return _of_ref(target)
     handle = attached(target)
     if handle is not None:
@@ -123,6 +125,10 @@ def resolve(target: object, field: str = "target") -> Target | None:
     if target is None:
         span = trace.get_current_span()
         return _of_span(span) if span.get_span_context().is_valid else None
+    if never_raise(_class_of, target) is None:
+        raise InvalidFeedback(field, target, KIND_RULE)
+    if isinstance(target, SpanRef):
+        return _of_ref(_plain(target))
     if isinstance(target, str):
         return _of_text(str.__str__(target), field)
     if isinstance(target, trace.SpanContext):
@@ -204,15 +210,17 @@ def _told_by(response: object) -> tuple[str | None, str | None]:
 def _of_ref(ref: SpanRef) -> Target:
     if not _TEXT_KINDS.issuperset(map(type, _TEXTS_OF(ref))) or not _is_plain(ref):
         ref = _plain(ref)
-    known = _fits(ref.trace_id, 128) and _fits(ref.span_id, 64)
+    known = 0 < ref.trace_id < 1 << 128 and 0 < ref.span_id < 1 << 64
     return Target(ref if known else None, ref.response_id, "response")
 
 
 def _is_plain(ref: SpanRef) -> bool:
     return (
-        type(ref.sampled) is bool
-        and type(ref.start_time_ns) in _INTS
-        and type(ref.root_span_id) in _INTS
+        type(ref.trace_id) is int
+        and type(ref.span_id) is int
+        and type(ref.sampled) is bool
+        and (ref.start_time_ns is None or (type(ref.start_time_ns) is int and 0 < ref.start_time_ns < _MOST_NS))
+        and (ref.root_span_id is None or type(ref.root_span_id) is int)
         and ref.tags is _NO_TAGS
     )
 
@@ -221,26 +229,27 @@ def _plain(ref: SpanRef) -> SpanRef:
     """A reference that an app has made of something else, without what none can hold."""
     tags = cast("object", ref.tags)
     texts = tuple(cast("tuple[object, ...]", tags)) if type(tags) is tuple else ()
-    start_time_ns, root_span_id = ref.start_time_ns, ref.root_span_id
     return SpanRef(
-        ref.trace_id,
-        ref.span_id,
+        _as_id(ref.trace_id, 128) or 0,
+        _as_id(ref.span_id, 64) or 0,
         never_raise(bool, ref.sampled) is True,
-        int(start_time_ns) if _fits(start_time_ns, 63) and start_time_ns else None,
+        _as_id(ref.start_time_ns, 63),
         **{name: _as_text(value) for name, value in zip(_TEXTS, _TEXTS_OF(ref), strict=True)},
         tags=tuple(text for text in map(_as_text, texts) if text),
-        root_span_id=int(root_span_id) if _fits(root_span_id, 64) and root_span_id else None,
+        root_span_id=_as_id(ref.root_span_id, 64),
     )
 
 
 def _as_text(value: object) -> str | None:
     if isinstance(value, str):
         return str.__str__(value)
-    return str(value) if type(value) in (int, float, bool) else None
+    return never_raise(str, value) if type(value) in (int, float, bool) else None
 
 
-def _fits(number: object, bits: int) -> bool:
-    return isinstance(number, int) and 0 < number < 1 << bits
+def _as_id(value: object, bits: int) -> int | None:
+    """An int from 1 on, of at most so many bits; None for anything else."""
+    number = whole_of(value)
+    return number if number is not None and 0 < number < 1 << bits else None
 
 
 def _of_text(text: str, field: str) -> Target:
