@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _FILE_RULE: Final = "must name a folder, or a file ending in .jsonl"
 _DURABLE_RULE: Final = "must name a file"
+_PROVIDER_RULE: Final = "must be a provider of OpenTelemetry, with the method {}"
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -119,6 +120,9 @@ def instrument(
     Raises:
         InvalidSetting: An argument breaks its rule; nothing has changed then.
     """
+    _check_provider("tracer_provider", tracer_provider, "get_tracer")
+    _check_provider("meter_provider", meter_provider, "get_meter")
+    _check_provider("logger_provider", logger_provider, "get_logger")
     settings = _settings.from_environment()
     content = _given.capture_content if capture_content is None else capture_content
     if content is not None:
@@ -143,12 +147,12 @@ def instrument(
 
     found, ttl_s = _checked_index(index, index_ttl_s, settings)
 
-    _given.tracer_provider = tracer_provider or _given.tracer_provider
-    _given.meter_provider = meter_provider or _given.meter_provider
-    _given.logger_provider = logger_provider or _given.logger_provider
+    _given.tracer_provider = _given.tracer_provider if tracer_provider is None else tracer_provider
+    _given.meter_provider = _given.meter_provider if meter_provider is None else meter_provider
+    _given.logger_provider = _given.logger_provider if logger_provider is None else logger_provider
     _given.capture_content, _given.clients, _given.file = content, chosen, path
     _given.adopt, _given.feedback, _given.durable = adopting, feedback, spool
-    _given.index, _given.index_ttl_s = index or _given.index, ttl_s
+    _given.index, _given.index_ttl_s = _given.index if index is None else index, ttl_s
     _settings.use(settings)
     SHARING.use(found)
     TELEMETRY.on_abandoned = record_abandoned if settings.abandoned_streams else None
@@ -194,7 +198,8 @@ def _checked_index(given: Any, ttl_s: Any, settings: Settings) -> tuple[SharedIn
     for_s = next(one for one in (ttl_s, _given.index_ttl_s, settings.index_ttl_s) if one is not None)
     if isinstance(for_s, bool) or not isinstance(for_s, (int, float)) or not 1 <= for_s < math.inf:
         raise InvalidSetting("index_ttl_s", for_s, "must be a number of seconds, at least 1")
-    asked = given or _given.index or settings.index
+    # An index of the app's own may count as false while nothing is in it.
+    asked = next((one for one in (given, _given.index, settings.index) if one is not None), None)
     if asked is None:
         return None, for_s
     if SHARING.index is not None and (asked, for_s) == SHARING.named:
@@ -226,6 +231,11 @@ def _check_clients(clients: Any) -> frozenset[str] | None:
         if not isinstance(client, str) or client not in CLIENTS:
             raise InvalidSetting("clients", client, f"must be among {', '.join(CLIENTS)}")
     return frozenset(clients)
+
+
+def _check_provider(setting: str, given: object, method: str) -> None:
+    if given is not None and not callable(getattr(given, method, None)):
+        raise InvalidSetting(setting, given, _PROVIDER_RULE.format(method))
 
 
 def _check_path(setting: str, given: Any, rule: str) -> str | None:

@@ -220,9 +220,10 @@ def with_content(settings: Settings, capture_content: bool | str) -> Settings:
         The settings.
 
     Raises:
-        InvalidSetting: The name is no mode.
+        InvalidSetting: It is none of these.
     """
-    mode = content_mode(capture_content if isinstance(capture_content, str) else str(bool(capture_content)))
+    known = isinstance(cast("object", capture_content), (bool, str))  # anything else could mean to keep or not to keep
+    mode = content_mode(str(capture_content)) if known else None
     if mode is None:
         rule = f"must be True, False or one of {', '.join(sorted(_MODES))}"
         raise InvalidSetting("capture_content", capture_content, rule)

@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import compress
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -103,6 +103,10 @@ class SpanRef:
     experiment: str | None = None
     variant: str | None = None
     root_span_id: int | None = None
+
+    def __reduce__(self) -> tuple[type[SpanRef], tuple[object, ...]]:
+        """Pickled by its fields in order, so that a later release, which has more of them, can read it."""
+        return SpanRef, tuple(getattr(self, field.name) for field in fields(self))
 
     @property
     def traceparent(self) -> str:

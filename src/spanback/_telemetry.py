@@ -16,6 +16,7 @@ from opentelemetry import metrics, trace
 from opentelemetry._logs import Logger, LoggerProvider, NoOpLogger, NoOpLoggerProvider, get_logger_provider
 from opentelemetry._logs._internal import ProxyLoggerProvider
 
+from spanback._never_raise import never_raise
 from spanback._spanref import Handle
 from spanback._version import __version__
 
@@ -145,22 +146,19 @@ class Telemetry:
     def tracer(self) -> trace.Tracer | None:
         """The tracer for spans, or None while nobody has set a provider that records."""
         if self._tracer is None and self._no_tracer_from is not _TRACE.get("_TRACER_PROVIDER", _UNKNOWN):
-            self._resolve_tracer()
+            never_raise(self._resolve_tracer)
         return self._tracer
 
     def logger(self) -> Logger | None:
         """The logger for events, or None while nobody has set a provider that records."""
         if self._logger is None:
-            provider = self._given_logger_provider or get_logger_provider()
-            if not isinstance(provider, (ProxyLoggerProvider, NoOpLoggerProvider)):
-                logger = provider.get_logger(SCOPE_NAME, SCOPE_VERSION)
-                self._logger = None if isinstance(logger, NoOpLogger) else logger
+            never_raise(self._resolve_logger)
         return self._logger
 
     def meter(self) -> metrics.Meter | None:
         """The meter for metrics, or None while nobody has set a provider that records."""
         if self._meter is None and self._no_meter_from is not _METRICS.get("_METER_PROVIDER", _UNKNOWN):
-            self._resolve_meter()
+            never_raise(self._resolve_meter)
         return self._meter
 
     def _resolve_tracer(self) -> None:
@@ -185,6 +183,12 @@ class Telemetry:
             else:
                 self._tracer = tracer
                 _ = self.spool  # opened now, it sends what an earlier process has left
+
+    def _resolve_logger(self) -> None:
+        provider = self._given_logger_provider or get_logger_provider()
+        if not isinstance(provider, (ProxyLoggerProvider, NoOpLoggerProvider)):
+            logger = provider.get_logger(SCOPE_NAME, SCOPE_VERSION)
+            self._logger = None if isinstance(logger, NoOpLogger) else logger
 
     def _resolve_meter(self) -> None:
         provider = self._given_meter_provider or metrics.get_meter_provider()

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, cast
 
 from spanback import _settings
-from spanback._token_keys import TokenKey, TokenKeys, decoded, encoded, loosely_decoded, read_keys
+from spanback._token_keys import KEY_RULE, TokenKey, TokenKeys, decoded, encoded, loosely_decoded, read_keys
 from spanback.errors import InvalidSetting, TokenExpired, TokenForeign, TokenInvalid, TokenNotYetValid
 
 TOKEN_LIMIT_CHARACTERS: Final = 4_096
@@ -24,12 +24,13 @@ LEEWAY_S: Final = 5
 EXPIRES_RULE: Final = "must be a whole number of seconds, from 1 to 31,622,400 (366 days)"
 MAX_USES_RULE: Final = "must be a whole number from 1 to 1,000,000"
 SIGNALS_RULE: Final = "must be a list of at most 16 names of signals"
-USER_RULE: Final = "must be text, not empty, of at most 256 characters"
+TEXT_RULE: Final = "must be text, not empty, of at most 256 characters"
 
 _EXPIRES_LIMIT_S: Final = 366 * 86_400
 _USES_LIMIT: Final = 1_000_000
 _SIGNALS_LIMIT: Final = 16
-_USER_LIMIT_CHARACTERS: Final = 256
+_NAME_LIMIT_CHARACTERS: Final = 64
+_TEXT_LIMIT_CHARACTERS: Final = 256
 _ENCODE: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 _DECODE: Final = json.JSONDecoder().decode
 _NO_TOKEN: Final = "this is no feedback token"
@@ -96,7 +97,11 @@ def keys_of(keys: Sequence[str] | None) -> TokenKeys:
         MissingTokenKey: There are none.
         InvalidSetting: One of them is no key.
     """
-    return read_keys(_settings.current().token_keys if keys is None else tuple(keys))
+    texts = _settings.current().token_keys if keys is None else tuple(keys)
+    for number, text in enumerate(cast("tuple[object, ...]", texts), 1):
+        if not isinstance(text, str):
+            raise InvalidSetting("keys", f"<key {number} of {len(texts)}>", KEY_RULE)
+    return read_keys(texts)
 
 
 def issue(rated: Rated, core: Rated, terms: Terms) -> str:
@@ -119,10 +124,10 @@ def issue(rated: Rated, core: Rated, terms: Terms) -> str:
     claims: dict[str, Any] = {
         "iat": now,
         "exp": now + expires_in_s,
-        "aud": _settings.current().token_audience if audience is None else audience,
+        "aud": _checked_text("audience", _settings.current().token_audience if audience is None else audience),
     }
     if user_id is not None:
-        claims["u"] = key.bind(_checked_user(user_id))
+        claims["u"] = key.bind(_checked_text("user_id", user_id))
     if signals is not None:
         claims["s"] = _checked_signals(signals)
     if max_uses is not None:
@@ -212,16 +217,21 @@ def _whole(value: object) -> int:
     return value
 
 
-def _checked_user(user_id: object) -> str:
-    if not isinstance(user_id, str) or not 0 < len(user_id) <= _USER_LIMIT_CHARACTERS:
-        raise InvalidSetting("user_id", user_id, USER_RULE)
-    return user_id
+def _checked_text(field: str, value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= _TEXT_LIMIT_CHARACTERS:
+        raise InvalidSetting(field, value, TEXT_RULE)
+    return value
+
+
+def _is_name(name: object) -> bool:
+    """Whether it may name a signal; what cannot, such as a text of emoji, could make a token too long to be taken."""
+    return isinstance(name, str) and 0 < len(name) <= _NAME_LIMIT_CHARACTERS and name.isascii() and name.isprintable()
 
 
 def _checked_signals(signals: object) -> list[str]:
     if isinstance(signals, str) or not isinstance(signals, (list, tuple, set, frozenset)):
         raise InvalidSetting("signals", signals, SIGNALS_RULE)
     names = list(cast("Sequence[object]", signals))
-    if len(names) > _SIGNALS_LIMIT or not all(isinstance(name, str) and 0 < len(name) <= 64 for name in names):
+    if len(names) > _SIGNALS_LIMIT or not all(map(_is_name, names)):
         raise InvalidSetting("signals", signals, SIGNALS_RULE)
     return cast("list[str]", names)

@@ -95,7 +95,7 @@ def regenerated(
     Args:
         old: The response that was not good enough, in any form that `record_feedback` takes but None.
         new: The one that took its place.
-        user_id: Who had it made anew.
+        user_id: Who had it made anew, as in `record_feedback`.
         metadata: At most 64 keys with primitive values, for both.
         observed_at: When that was, with a time zone, where it is not now.
 
@@ -103,7 +103,8 @@ def regenerated(
         What really happened to each.
 
     Raises:
-        InvalidFeedback: An argument breaks its rule, or both are the same response. Nothing is emitted then. Nothing
+        InvalidFeedback: An argument breaks its rule, or both are the same response. Nothing is emitted then.
+        SpoolUnavailable: As in `record_feedback`; the signal may be recorded already, and the preference not. Nothing
             else is ever raised.
     """
     from spanback.feedback._preference import record_preference, sides  # noqa: PLC0415 - apps without it start faster

@@ -124,6 +124,9 @@ def test_any_installed_exporter_can_be_named() -> None:
         (Way(protocol="http/protobuf"), "http://localhost:4318"),
         (Way(endpoint="https://me:s3cret@c.example:4317/base"), "https://c.example:4317"),
         (Way(endpoint="c.example:4317"), "c.example:4317"),
+        (Way(endpoint="me:s3cret@c.example:4317"), "c.example:4317"),
+        (Way(endpoint="http://me:s3/cret@c.example:4318/v1", protocol="http/protobuf"), "http://c.example:4318"),
+        (Way(endpoint="http://[::1:4318/v1", protocol="http/protobuf"), "http://[::1:4318"),
     ],
 )
 def test_addresses_are_said_without_paths_and_passwords(caplog: pytest.LogCaptureFixture, way: Way, said: str) -> None:

@@ -187,6 +187,21 @@ def test_a_bar_is_drawn_once_it_takes_long(
     assert ("Recording feedback" in terminal.getvalue()) is is_drawn
 
 
+class _Broken(_Terminal):
+    def write(self, _text: str) -> int:
+        raise ValueError("I/O operation on closed file")
+
+
+@pytest.mark.parametrize("stream", [None, _Broken()], ids=["none", "broken"])
+def test_a_bar_that_cannot_be_drawn_stops_nothing(
+    telemetry: InMemoryTelemetry, monkeypatch: pytest.MonkeyPatch, stream: Any
+) -> None:
+    """A process without a console has no standard error."""
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(_progress, "BAR_DELAY_S", 0.0)
+    assert len(record_many([{"target": fake_ref(), "score": 1}] * 300, progress=True)) == 300
+
+
 def test_without_a_terminal_no_bar_is_drawn(telemetry: InMemoryTelemetry, capsys: pytest.CaptureFixture[str]) -> None:
     """Logs of a job stay clean."""
     record_many([{"target": fake_ref(), "score": 1}], progress=True)

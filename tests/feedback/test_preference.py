@@ -166,6 +166,14 @@ def test_a_user_has_one_preference_among_the_same_responses(telemetry: InMemoryT
     assert len({first, *others}) == 7
 
 
+def test_a_preference_in_a_block_is_of_its_user(telemetry: InMemoryTelemetry) -> None:
+    """As any other feedback that is recorded in a block of `context()`."""
+    with spanback.context(user_id="anna"):
+        in_block = record_preference(fake_ref(), fake_ref(span_id=1, response_id="other"))
+    by_name = record_preference(fake_ref(), fake_ref(span_id=1, response_id="other"), user_id="anna")
+    assert in_block.feedback_id == by_name.feedback_id
+
+
 def test_a_withdrawn_preference_links_to_both_sides(telemetry: InMemoryTelemetry) -> None:
     """Who sees either response sees that the preference is withdrawn."""
     retract_feedback(record_preference(fake_ref(), OTHER).feedback_id)

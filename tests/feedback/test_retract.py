@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import spanback
 from spanback import InvalidFeedback, record_feedback, retract_feedback, signals
 from spanback.feedback import _rules
 from spanback.feedback._recent import RECENT, RecentSignals
@@ -168,6 +169,27 @@ def test_clearing_a_vote_on_a_part_withdraws_it(telemetry: InMemoryTelemetry, pa
     for name in kept:
         if name.startswith(("feedback.target.", "gen_ai.")):
             assert withdrawn[name] == kept[name]
+
+
+@pytest.mark.parametrize("preset", [signals.THUMBS_UP, signals.COPIED])
+def test_a_vote_in_a_block_is_withdrawn_in_the_block(telemetry: InMemoryTelemetry, preset: signals.Signal) -> None:
+    """The block's user is who gives the vote, and who withdraws it."""
+    with spanback.context(user_id="anna"):
+        given = record_feedback(fake_ref(), preset)
+        taken = retract_feedback(target=fake_ref(), signal=preset)
+        others = retract_feedback(target=fake_ref(), signal=preset, user_id="bert")
+    assert taken.feedback_id == given.feedback_id
+    assert others.feedback_id != given.feedback_id
+
+
+def test_a_withdrawal_by_id_is_of_nobody_in_particular(
+    telemetry: InMemoryTelemetry, configure: Callable[..., Any]
+) -> None:
+    """Whoever is at work in a block may withdraw another one's signal, whose id says it all."""
+    configure(user_hash_key=b"key")
+    with spanback.context(user_id="moderator"):
+        retract_feedback("f-1")
+    assert "feedback.user.hash" not in _attributes(telemetry)
 
 
 def test_a_target_that_is_known_by_now_is_linked(telemetry: InMemoryTelemetry) -> None:

@@ -32,6 +32,13 @@ from tests.index.noting import note
 REF = SpanRef.from_handle(HANDLE, "resp_1", "gpt-4o-mini-2024-07-18")
 
 
+class Dictionary(dict[str, SpanRef]):
+    """An index of the app's own that counts as false while nothing is in it."""
+
+    put = dict.__setitem__
+    find = dict.get
+
+
 @pytest.fixture
 def telemetry() -> Iterator[InMemoryTelemetry]:
     """Providers in memory; `instrument()` is taken back after the test."""
@@ -228,6 +235,16 @@ def test_an_app_may_bring_its_own(telemetry: InMemoryTelemetry) -> None:
     assert spanback.reference("odd") is None
     assert spanback.reference("bad") is None
     assert spanback.reference("resp_1") is None, "it is not asked right after a failure"
+
+
+def test_an_empty_index_of_an_apps_own_is_used(telemetry: InMemoryTelemetry) -> None:
+    """It is asked whether there is one, and not whether there is anything in it."""
+    index = Dictionary()
+    start(telemetry, index=index)
+    start(telemetry)
+    RESPONSES.add("resp_1", HANDLE)
+    spanback.flush()
+    assert index["resp_1"].trace_id == HANDLE[0]
 
 
 def test_calls_never_wait_for_it(

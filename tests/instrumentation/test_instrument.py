@@ -18,6 +18,7 @@ from spanback.errors import InvalidSetting
 from tests.conftest import Memory
 from tests.instrumentation.driving import MESSAGES, MODEL
 
+MODES = "event_only, no_content, span_and_event, span_only"
 CALL = {"model": MODEL, "messages": MESSAGES}
 
 
@@ -31,10 +32,11 @@ CALL = {"model": MODEL, "messages": MESSAGES}
         ({"file": " "}, "file=' ' must name a folder, or a file ending in .jsonl"),
         ({"file": 3}, "file=3 must name a folder, or a file ending in .jsonl"),
         ({"file": b"telemetry"}, "file=b'telemetry' must name a folder, or a file ending in .jsonl"),
-        (
-            {"capture_content": "all"},
-            "capture_content='all' must be True, False or one of event_only, no_content, span_and_event, span_only",
-        ),
+        ({"tracer_provider": 3}, "tracer_provider=3 must be a provider of OpenTelemetry, with the method get_tracer"),
+        ({"meter_provider": 3}, "meter_provider=3 must be a provider of OpenTelemetry, with the method get_meter"),
+        ({"logger_provider": 3}, "logger_provider=3 must be a provider of OpenTelemetry, with the method get_logger"),
+        ({"capture_content": b"no_content"}, f"capture_content=b'no_content' must be True, False or one of {MODES}"),
+        ({"capture_content": "all"}, f"capture_content='all' must be True, False or one of {MODES}"),
     ],
 )
 def test_bad_arguments_change_nothing(
@@ -193,6 +195,30 @@ def test_providers_that_record_nothing(no_globals: dict[str, Any]) -> None:
 
     no_globals.update(tracer=Quiet(), logger=Quiet(), meter=Quiet())
     assert (telemetry.tracer(), telemetry.logger(), telemetry.meter()) == (None, None, None)
+
+
+class Broken:
+    """A provider, of each signal, that fails when it is asked."""
+
+    def get_tracer(self, *_args: Any, **_kwargs: Any) -> Any:
+        """Fails."""
+        raise RuntimeError("broken")
+
+    get_meter = get_logger = get_tracer
+
+
+@pytest.mark.parametrize("signal", ["tracer_provider", "meter_provider", "logger_provider"])
+def test_a_provider_that_fails_is_the_signals_own_trouble(
+    signal: str, instrument: Any, client: Any, memory: Memory, complaints: Any
+) -> None:
+    """Neither a call nor feedback on it fails, and the other signals go where they should."""
+    instrument(**{signal: Broken()})
+    response = client.chat.completions.create(**CALL)
+    receipt = spanback.record_feedback(response, score=1)
+    assert receipt.status == ("unresolved" if signal == "tracer_provider" else "recorded")
+    assert len(memory.spans) == (0 if signal == "tracer_provider" else 2)
+    assert len(memory.logs) == (0 if signal == "logger_provider" else 1)
+    assert all("_resolve_" in message for message in complaints.take())
 
 
 def test_set_up_that_makes_nothing(no_globals: dict[str, Any]) -> None:

@@ -250,6 +250,10 @@ def test_a_token_that_names_no_span_is_refused(rated):
         ({"signals": "stars"}, "signals='stars' must be a list of at most 16 names of signals"),
         ({"signals": ["stars"] * 17}, "signals=<list> must be"),
         ({"signals": [7]}, "signals=<list> must be"),
+        ({"signals": ["\U0001f44d" * 64] * 16}, "signals=<list> must be"),
+        ({"audience": ""}, "audience='' must be text, not empty, of at most 256 characters"),
+        ({"audience": b"web"}, "audience=b'web' must be"),
+        ({"audience": "a" * 5_000}, "audience='aaa"),
     ],
 )
 def test_terms_that_break_their_rule_are_named(terms, message):
@@ -257,6 +261,14 @@ def test_terms_that_break_their_rule_are_named(terms, message):
     with pytest.raises(InvalidSetting) as raised:
         REF.token(keys=[KEY], **terms)
     assert str(raised.value).startswith(message)
+
+
+@pytest.mark.parametrize("odd", [KEY.encode(), [KEY], None, 7])
+def test_a_key_that_is_no_text_is_named_by_its_number(odd):
+    """It is not shown."""
+    with pytest.raises(InvalidSetting) as raised:
+        REF.token(keys=[KEY, odd])
+    assert str(raised.value).startswith("keys='<key 2 of 2>' must be 'hs256:' with")
 
 
 @pytest.mark.parametrize(

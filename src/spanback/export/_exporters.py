@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from spanback.export._greenlets import let_others_run
 from spanback.export._guard import Address, Guard
@@ -119,7 +118,8 @@ def _otlp(factory: Callable[..., Any], entry_point: str, compression: str) -> An
 
 
 def _host(endpoint: str) -> str:
-    return urlsplit(endpoint if "//" in endpoint else f"//{endpoint}").netloc.rpartition("@")[2]
+    """Host and port, by hand, since what the app or its environment names may be no URL at all."""
+    return endpoint.rpartition("://")[2].rpartition("@")[2].partition("/")[0]
 
 
 def _address(way: Way, entry_point: str) -> Address:
@@ -129,8 +129,8 @@ def _address(way: Way, entry_point: str) -> Address:
 
 def _without_path(endpoint: str) -> str:
     """Scheme, host and port: no path, since that differs by signal, and no password, since this is logged."""
-    parts = urlsplit(endpoint)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else endpoint
+    scheme, mark, _ = endpoint.rpartition("://")
+    return f"{scheme}{mark}{_host(endpoint)}"
 
 
 def _advice(url: str, entry_point: str) -> str:

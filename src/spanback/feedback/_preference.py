@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from spanback import _settings
+from spanback._said import current_user_id
 from spanback.errors import InvalidFeedback
 from spanback.feedback import _rules
 from spanback.feedback._attributes import Relation
@@ -62,8 +63,8 @@ def record_preference(
         comment: Free text, as in `record_feedback`.
         improvement: The response that would have been better still, as in `record_feedback`.
         metadata: At most 64 keys with primitive values.
-        user_id: Who prefers. A user has one preference among the same responses under the same name, whichever is
-            chosen.
+        user_id: Who prefers, as in `record_feedback`. A user has one preference among the same responses under the same
+            name, whichever is chosen.
         rater_id: Which of several raters prefers; kept as `user_id` is.
         feedback_id: The signal's id; the same id again replaces the earlier signal.
         observed_at: When it was stated, with a time zone, where that is not now.
@@ -74,7 +75,8 @@ def record_preference(
 
     Raises:
         InvalidFeedback: An argument breaks its rule, or a response or choice is on both sides. Nothing is emitted
-            then. Nothing else is ever raised.
+            then.
+        SpoolUnavailable: As in `record_feedback`. Nothing else is ever raised.
     """
     settings = _settings.current()
     feedback = checked(
@@ -87,7 +89,7 @@ def record_preference(
         comment=comment,
         improvement=improvement,
         metadata=metadata,
-        user_id=user_id,
+        user_id=current_user_id() if user_id is None else user_id,
         feedback_id=feedback_id,
         observed_at=observed_at,
         rater_id=rater_id,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 BAR_DELAY_S: Final = 1.0
 
-Tell = Callable[[int], None]
+Tell = Callable[[int], object]
 
 
 @contextmanager
@@ -30,20 +30,21 @@ def progress_for(progress: bool | Callable[[int, int], object] | None, total: in
     Yields:
         The function to be told. It never raises.
     """
-    if progress is True and sys.stderr.isatty() and find_spec("rich") is not None:
+    if progress is True and never_raise(_can_draw):
         bar = _Bar(total)
         try:
-            yield bar.update
+            yield lambda done: never_raise(bar.update, done)
         finally:
-            bar.stop()
+            never_raise(bar.stop)
     elif callable(progress):
-        yield lambda done: _told(progress, done, total)
+        yield lambda done: never_raise(progress, done, total)
     else:
         yield lambda _: None
 
 
-def _told(progress: Callable[[int, int], object], done: int, total: int) -> None:
-    never_raise(progress, done, total)
+def _can_draw() -> bool:
+    """Whether there is a terminal, and what draws on it. A process without a console has no standard error."""
+    return sys.stderr.isatty() and find_spec("rich") is not None
 
 
 class _Bar:

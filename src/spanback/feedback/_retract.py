@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from spanback import _settings
+from spanback._said import current_user_id
 from spanback.errors import InvalidFeedback
 from spanback.feedback import _emit, _rules
 from spanback.feedback._attributes import Emission, Relation
@@ -57,7 +58,8 @@ def retract_feedback(
         criterion: The signal's criterion.
         source: Who gave the signal, `user` or `system`.
         type: Whether it was stated or inferred.
-        user_id: Who gave it.
+        user_id: Who gave it; without an id of the signal, and unless given, the user of the current
+            `spanback.context()` block, as in `record_feedback`.
         rater_id: Which rater gave it.
         scope: What of the target was rated, as in `record_feedback`; so are the four below.
         conversation_id: The conversation that was rated.
@@ -71,7 +73,8 @@ def retract_feedback(
 
     Raises:
         InvalidFeedback: An argument breaks its rule, nothing says which signal is meant, or it is a user's on the very
-            call or agent that the code runs inside of. Nothing is emitted then. Nothing else is ever raised.
+            call or agent that the code runs inside of. Nothing is emitted then.
+        SpoolUnavailable: As in `record_feedback`. Nothing else is ever raised.
     """
     own_id = feedback_id.feedback_id if isinstance(feedback_id, Receipt) else feedback_id
     if target is None and isinstance(feedback_id, Receipt):
@@ -83,7 +86,7 @@ def retract_feedback(
         source=its_source if source is None else source,
         type=its_type if type is None else type,
         criterion=its_criterion if criterion is None else criterion,
-        user_id=user_id,
+        user_id=current_user_id() if user_id is None and own_id is None else user_id,
         rater_id=rater_id,
         feedback_id=own_id,
     )
