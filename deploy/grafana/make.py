@@ -44,8 +44,8 @@ def signals(by: str = "", window: str = "$window", chosen: str = CHOSEN) -> str:
 
 
 def share(chosen: str, window: str = "$__range") -> str:
-    """The share of signals that have some label, of all that are chosen; none of them is a share of 0."""
-    return f"({signals(window=window, chosen=f'{CHOSEN}, {chosen}')} or vector(0)) / {signals(window=window)}"
+    """The share of signals that have some label, of all that are chosen; where there are no signals there is none."""
+    return f"({signals(window=window, chosen=f'{CHOSEN}, {chosen}')} or vector(0)) / ({signals(window=window)} > 0)"
 
 
 def prometheus(expression: str, legend: str = "", *, instant: bool = False) -> Panel:
@@ -149,8 +149,8 @@ def feedback() -> list[Panel]:
     for label, name in DIMENSIONS.items():
         legend = f"{{{{{label}}}}}"
         by_dimension += [
-            series(f"Mean score by {name}", prometheus(mean_score(label), legend), **score),
-            series(f"Signals by {name}", prometheus(signals(label), legend)),
+            series(f"Mean score by {name}, over $window", prometheus(mean_score(label), legend), **score),
+            series(f"Signals by {name}, in $window", prometheus(signals(label), legend)),
         ]
     chosen = 'job=~"$job", gen_ai_prompt_name=~"$prompt", feedback_type="{}"'
     kinds = [("explicit", "what users say"), ("implicit", "what users do")]
@@ -161,8 +161,8 @@ def feedback() -> list[Panel]:
     return [
         *overview,
         row("Implicit against explicit"),
-        series("Mean score of what users say and of what they do", *told, **score),
-        series("Signals of either kind", *amounts),
+        series("Mean score of what users say and of what they do, over $window", *told, **score),
+        series("Signals of either kind, in $window", *amounts),
         row("By what"),
         *by_dimension,
         row("Answers"),
@@ -208,19 +208,21 @@ def delivery() -> list[Panel]:
         series("Given in applications, and received by the collector", *given_and_received, width=WIDTH),
         row("Collector"),
         lines("How full the queue of feedback is", queue_share, "{{instance}}", unit="percentunit", low=0),
-        lines("Spans sent", rate("exporter_sent_spans", "exporter"), "{{exporter}}"),
+        lines("Spans sent a second", rate("exporter_sent_spans", "exporter"), "{{exporter}}", low=0),
         lines(
-            "Spans refused, so that applications try again",
+            "Spans refused a second, so that applications try again",
             f"{rate('receiver_refused_spans', 'receiver')} or vector(0)",
             "{{receiver}}",
+            low=0,
         ),
         lines(
-            "Spans that could not be sent",
+            "Spans a second that could not be sent",
             f"{rate('exporter_send_failed_spans', 'exporter')} or vector(0)",
             "{{exporter}}",
+            low=0,
         ),
-        lines("Memory", "otelcol_process_memory_rss", "{{instance}}", unit="bytes"),
-        lines("Cores", rate("process_cpu_seconds", "instance"), "{{instance}}"),
+        lines("Memory", "otelcol_process_memory_rss", "{{instance}}", unit="bytes", low=0),
+        lines("Cores in use", rate("process_cpu_seconds", "instance"), "{{instance}}", low=0),
     ]
 
 

@@ -54,6 +54,15 @@ def test_every_command_has_help_with_examples(command, capsys):
     assert f"examples:\n  spanback {command}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("port", ["http", "-1", "65536"])
+def test_a_port_that_is_none_is_refused(port, capsys):
+    """With what it may be."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["demo", "--web", f"--port={port}"])
+    assert ended.value.code == 2
+    assert f"{port!r} is no port: a number from 0 (any that is free) to 65535" in capsys.readouterr().err
+
+
 def fake_command(run):
     """A command module whose `run` is given."""
     return SimpleNamespace(add_parser=lambda subparsers: subparsers.add_parser("demo"), run=run)

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -409,6 +410,34 @@ def test_every_query_runs_unchanged_on_a_cluster(filled: ClickHouse) -> None:
     for query in QUERIES:
         text = query.read_text()
         assert filled.rows(text, database="one") == filled.rows(text, database="otel"), query.name
+
+
+@pytest.mark.parametrize("database", ["empty", "weightless"])
+@pytest.mark.parametrize("query", sorted(file.stem for file in (FOLDER / "queries").iterdir()))
+def test_nothing_to_count_is_no_number(query: str, database: str, clickhouse: ClickHouse) -> None:
+    """Without signals there are no rows; with one of each type that has no weight, NULL stands where no number can."""
+    clickhouse.make(database, "tables.sql", "views.sql")
+    if database == "weightless":
+        given = {"score": "0.5", "weight": "0", "weighted_score": "0", "name": "stars", "target.resolved": "true"}
+        given |= {"target.trace_id": "1" * 32, "target.span_id": "2" * 16, "user.hash": "a", "action": "set"}
+        rows = [
+            {
+                "Timestamp": f"{time.time():.9f}",
+                "SpanAttributes": {
+                    f"feedback.{name}": text for name, text in {**given, "id": kind, "type": kind}.items()
+                }
+                | {"feature_flag.key": "tone"},
+            }
+            for kind in ("explicit", "implicit")
+        ]
+        clickhouse.insert("otel_traces", rows, database=database)
+    text = (FOLDER / "queries" / f"{query}.sql").read_text().rstrip().rstrip(";")
+    found = clickhouse.rows(f"{text} SETTINGS output_format_json_quote_denormals = 1", database=database)
+    assert [row for row in found if {"nan", "inf", "-inf"} & set(map(str, row.values()))] == []
+    if database == "empty":
+        assert found == []
+    elif query.startswith("by_"):
+        assert [(row["mean"], row["margin"], row["weighted_mean"]) for row in found] == [(0.5, None, None)] * 2
 
 
 def test_the_loader_is_a_command(pipeline: Pipeline, loader: ModuleType, tmp_path: Path) -> None:

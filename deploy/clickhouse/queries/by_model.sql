@@ -6,8 +6,8 @@ SELECT
     count() AS signals,
     uniqExact(trace_id, span_id) AS responses,
     round(avg(score), 4) AS mean,
-    round(1.96 * stddevSampStable(score) / sqrt(signals), 4) AS margin,
-    round(sum(weighted_score) / sum(weight), 4) AS weighted_mean,
+    round(if(signals > 1, 1.96 * stddevSampStable(score) / sqrt(signals), NULL), 4) AS margin,
+    round(sum(weighted_score) / nullIf(sum(weight), 0), 4) AS weighted_mean,
     round(countIf(score < 0) / signals, 4) AS negative_share
 FROM feedback FINAL
 WHERE action = 'set' AND score IS NOT NULL AND time > now() - INTERVAL 90 DAY

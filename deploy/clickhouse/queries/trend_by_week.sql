@@ -15,7 +15,7 @@ FROM
         type,
         count() AS signals,
         avg(score) AS mean,
-        sum(weighted_score) / sum(weight) AS weighted_mean
+        sum(weighted_score) / nullIf(sum(weight), 0) AS weighted_mean
     FROM feedback FINAL
     WHERE action = 'set' AND score IS NOT NULL AND time > now() - INTERVAL 365 DAY
     GROUP BY week, name, type

@@ -30,6 +30,7 @@ MARK: Final = "README.txt"
 
 _MARK_TEXT: Final = "Telemetry of `spanback demo`, as OTLP-JSON lines. The next demo in this folder replaces it.\n"
 _NEEDED: Final = ("openai", "rich")
+_LAST_PORT: Final = 65_535
 _EPILOG: Final = """
 examples:
   spanback demo                               no key, no server, no container: the model is scripted
@@ -62,9 +63,15 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--quiet", action="store_true", help="print the summary only")
     parser.add_argument("--web", action="store_true", help="a chat in the browser instead of a scenario")
     parser.add_argument(
-        "--port", type=int, default=_demo_web.PORT, help=f"with --web: where to listen; default: {_demo_web.PORT}"
+        "--port", type=_port, default=_demo_web.PORT, help=f"with --web: where to listen; default: {_demo_web.PORT}"
     )
     parser.add_argument("--no-open", action="store_true", help="with --web: do not open the page")
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: a number from 0 (any that is free) to {_LAST_PORT}")
+    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
