@@ -109,6 +109,28 @@ def test_damaged_lines_lose_nothing_else(tmp_path: Path) -> None:
     assert _asked(file, COUNT) == [{"n": 6}]
 
 
+@pytest.mark.parametrize("value", ["soon", "18446744073709551615", "-5"])
+@pytest.mark.parametrize("field", ["startTimeUnixNano", "endTimeUnixNano"])
+def test_a_time_that_is_none_loses_its_record_alone(field: str, value: str, tmp_path: Path) -> None:
+    """As it does for the rows."""
+    signal = Feedback("fb-odd", 1, score=1.0, trace_id="1" * 32, span_id="2" * 16)
+    odd = ({**call_span(next(iter(_calls()))), field: value}, {**carrier_span(signal), "startTimeUnixNano": value})
+    (tmp_path / "t.jsonl").write_text(WIRE.read_text() + spans_line(*odd))
+    assert _asked(tmp_path, "SELECT count(recorded_at) AS n FROM feedback") == [{"n": 6}]
+    assert _asked(tmp_path, "SELECT count(start_time) AS n, min(duration_ns) >= 0 AS ok FROM calls") == [
+        {"n": 3, "ok": True}
+    ]
+
+
+def test_the_last_time_there_is_fails_no_query(tmp_path: Path) -> None:
+    """It is later than DuckDB's last."""
+    signal = Feedback("fb-last", 2**63 - 1, score=1.0, trace_id="1" * 32, span_id="2" * 16)
+    (tmp_path / "t.jsonl").write_text(spans_line(carrier_span(signal)))
+    assert _asked(tmp_path, "SELECT time_ns, recorded_at FROM feedback") == [
+        {"time_ns": 2**63 - 1, "recorded_at": None}
+    ]
+
+
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_a_long_line_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]) -> None:
     """However long the longest line is, what it holds counts."""

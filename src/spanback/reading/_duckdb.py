@@ -31,6 +31,7 @@ _RECORD: Final = (
 )
 _SCOPE: Final = f"STRUCT(spans {_RECORD}[], logRecords {_RECORD}[])"
 _RESOURCE: Final = f"STRUCT(resource STRUCT(attributes {_ATTRIBUTES}), scopeSpans {_SCOPE}[], scopeLogs {_SCOPE}[])"
+_RECORDED: Final = "coalesce(startTimeUnixNano, nullif(timeUnixNano, '0'), observedTimeUnixNano)"
 _BATCH: Final = 10_000
 
 
@@ -70,17 +71,17 @@ class Files:
             or f"SELECT CAST(NULL AS {_RESOURCE}[]) AS resourceSpans, resourceSpans AS resourceLogs"
         )
         self.feedback_records = f"""
-            SELECT *, CAST(coalesce(startTimeUnixNano, nullif(timeUnixNano, '0'), observedTimeUnixNano) AS BIGINT)
-                AS time_ns, CASE WHEN startTimeUnixNano IS NULL THEN 0 ELSE 1 END AS form
+            SELECT *, {_time(_RECORDED)} AS time_ns, CASE WHEN startTimeUnixNano IS NULL THEN 0 ELSE 1 END AS form
             FROM ({self._records(*_BOTH)})
-            WHERE {_kept("attributes", "keys", semconv.FEEDBACK_ID)} IS NOT NULL
+            WHERE {_kept("attributes", "keys", semconv.FEEDBACK_ID)} IS NOT NULL AND {_is_time(_RECORDED)}
         """  # noqa: S608 - made of constants and quoted paths
         self.call_records = f"""
             SELECT *, traceId AS trace_id, spanId AS span_id, nullif(parentSpanId, '') AS parent_span_id,
-                CAST(startTimeUnixNano AS BIGINT) AS start_time_ns,
-                CAST(endTimeUnixNano AS BIGINT) - CAST(startTimeUnixNano AS BIGINT) AS duration_ns
+                {_time("startTimeUnixNano")} AS start_time_ns,
+                greatest(0, {_time("endTimeUnixNano")} - {_time("startTimeUnixNano")}) AS duration_ns
             FROM ({self._records("resourceSpans", "r.scopeSpans", "s.spans")})
             WHERE {_kept("attributes", "keys", semconv.GEN_AI_OPERATION_NAME)} IS NOT NULL
+                AND {_is_time("startTimeUnixNano")} AND {_is_time("endTimeUnixNano")}
         """  # noqa: S608 - as above
 
     def value(self, column: Column) -> str:
@@ -90,7 +91,7 @@ class Files:
 
     def moment(self, nanoseconds: str) -> str:
         """Ns since the epoch as a time in UTC."""
-        return f"make_timestamp_ns({nanoseconds})"
+        return f"TRY(make_timestamp_ns({nanoseconds}))"
 
     def _records(self, batches: str, scopes: str, records: str) -> str:
         # The keys of a record, taken out once, are looked through for each column.
@@ -141,6 +142,16 @@ def rows(files: Files, query: str) -> Iterator[dict[str, Any]]:
                 yield from (dict(zip(names, row, strict=True)) for row in some)
         except duckdb.Error as error:
             raise SourceError("SQL over files", str(error)) from None
+
+
+def _time(text: str) -> str:
+    """Ns since the epoch; NULL where there is none."""
+    return f"TRY_CAST({text} AS BIGINT)"
+
+
+def _is_time(text: str) -> str:
+    """Whether a time can be one, if it is there: one record that is no OTLP must not fail the query."""
+    return f"({text} IS NULL OR {_time(text)} >= 0)"
 
 
 def _lines(paths: Sequence[str], compression: str, longest_bytes: int) -> str:
