@@ -582,11 +582,16 @@ class TestAddresses:
             ("2001:db8::1", "2001:db8::2", True),
             ("2001:db8::1%eth0", "2001:db8::2", True),
             ("2001:db8::1", "2001:db9::1", False),
+            ("::ffff:1.1.1.1", "::ffff:1.1.1.2", False),
+            ("::ffff:1.1.1.1", "1.1.1.1", True),
+            ("1.1.1.1:80", "1.1.1.1:81", True),
+            ("[2001:db8::1]:80", "[2001:db8::2]:81", True),
+            ("[2001:db8::1]", "2001:db9::1", False),
             ("a:b", "a:c", False),
         ],
     )
     def test_a_network_of_ipv6_is_one_address(self, address, other, is_one, configure):
-        """One customer has as many as he wants."""
+        """One customer has as many as he wants; of IPv4, each address is one, whichever way it is written."""
         from spanback.web._http import Response
 
         endpoint = Endpoint(Options(rate_per_address="1/minute"))

@@ -125,11 +125,15 @@ def _rate(setting: str, text: str | None) -> RateLimitItem | None:
 
 
 def _network(address: str) -> str:
-    """What an address counts as: of IPv6, the network that one customer gets."""
-    if ":" not in address:
-        return address
+    """What an address counts as: itself without a port; of IPv6, the network that one customer gets."""
+    # Some proxies write the port behind, which is another one each time: `1.2.3.4:567`, `[2001:db8::1]:567`.
+    host = address[1:].partition("]")[0] if address.startswith("[") else address
+    before, _, port = host.partition(":")
+    if port.isdecimal():
+        host = before
     try:
-        number = int(ipaddress.IPv6Address(address.partition("%")[0]))
+        number = ipaddress.IPv6Address(host.partition("%")[0])
     except ValueError:
-        return address
-    return f"{number >> (128 - _IPV6_BITS):x}"
+        return host
+    # As a socket for both kinds of addresses sees a client of IPv4.
+    return str(number.ipv4_mapped or f"{int(number) >> (128 - _IPV6_BITS):x}")
