@@ -232,6 +232,66 @@ def test_one_response_is_preferred_to_another(api, kind, telemetry):
     assert api.post({"rejected": OTHER_REF.token()}, REF.token()).status_code == 202
 
 
+@kinds
+@pytest.mark.parametrize(
+    ("given", "sides"),
+    [
+        ({"choice": 0, "rejected_choice": 1}, [(REF, 0), (REF, 1)]),
+        ({"choice": 0, "rejected_choice": [1, 2]}, [(REF, 0), (REF, 1), (REF, 2)]),
+        ({"choice": 2, "rejected": OTHER_REF}, [(REF, 2), (OTHER_REF, None)]),
+        ({"choice": 2, "rejected": OTHER_REF, "rejected_choice": 0}, [(REF, 2), (OTHER_REF, 0)]),
+        ({"rejected": [OTHER_REF], "rejected_choice": [None]}, [(REF, None), (OTHER_REF, None)]),
+    ],
+    ids=["of one response", "best of three", "and a response", "of two responses", "two responses"],
+)
+def test_one_choice_is_preferred_to_another(given, sides, api, kind, telemetry):
+    """Of one response or of several, as `record_preference` takes them."""
+    rejected = given.get("rejected")
+    if rejected is not None:
+        tokens = [one.token() for one in rejected] if isinstance(rejected, list) else rejected.token()
+        given = {**given, "rejected": tokens}
+    done = api.post(given, REF.token())
+    assert done.status_code == 202, done.text
+    (span,) = (span for span in telemetry.spans if span.name == "feedback preference")
+    relations = ["chosen", *["rejected"] * (len(sides) - 1)]
+    assert [(link.context.span_id, dict(link.attributes)) for link in span.links] == [
+        (
+            ref.span_id,
+            {"feedback.relation": relation} | ({} if choice is None else {"feedback.target.choice": choice}),
+        )
+        for relation, (ref, choice) in zip(relations, sides, strict=True)
+    ]
+
+
+@kinds
+def test_a_user_has_one_preference_among_the_choices_of_a_response(api, kind, telemetry):
+    """Whichever is chosen."""
+    token = REF.token(user_id="anna")
+    given = ({"choice": 0, "rejected_choice": 1}, {"choice": 1, "rejected_choice": 0})
+    assert len({api.post({**one, "user_id": "anna"}, token).json()["feedback_id"] for one in given}) == 1
+
+
+@kinds
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"choice": 1, "rejected_choice": 1}, "rejected_choice"),
+        ({"choice": -1, "rejected_choice": 1}, "choice"),
+        ({"choice": 0, "rejected_choice": True}, "rejected_choice"),
+        ({"choice": 0, "rejected_choice": []}, "rejected_choice"),
+        ({"choice": 0, "rejected_choice": [1, "2"]}, "rejected_choice[1]"),
+        ({"rejected_choice": 1, "score": 1}, "score"),
+        ({"rejected_choice": 1, "tool_call_id": "call_1"}, "tool_call_id"),
+    ],
+    ids=str,
+)
+def test_choices_that_cannot_be_compared_are_named(given, named, api, kind, telemetry):
+    """As the endpoint calls them, and nothing is recorded."""
+    refused = api.post(given, REF.token())
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, named)
+    assert not telemetry.feedback
+
+
 class TestServers:
     """With an API key a server may rate every response, in the name of everybody."""
 
@@ -482,7 +542,7 @@ def test_keys_and_audience_of_the_app_go_before_those_of_the_environment(kind, t
 def test_the_fields_are_the_arguments_of_record_feedback():
     """No argument is forgotten, and none made up."""
     arguments = set(inspect.signature(record_feedback).parameters) - {"signal", "placement"}
-    assert set(FIELDS) - arguments == {"token", "rejected"}
+    assert set(FIELDS) - arguments == {"token", "rejected", "rejected_choice"}
     assert arguments - set(FIELDS) == set()
 
 

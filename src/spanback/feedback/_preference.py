@@ -109,7 +109,9 @@ def sides(
     rejected: object,
     chosen_field: str = "chosen",
     rejected_field: str = "rejected",
+    *,
     choices: tuple[object, object] = (None, None),
+    choice_field: str = "chosen_choice",
 ) -> tuple[tuple[Target, Relation], ...]:
     """The responses of a preference, the chosen one first.
 
@@ -119,6 +121,7 @@ def sides(
         chosen_field: What errors call the first.
         rejected_field: What errors call the second.
         choices: Which of their choices are meant, as `record_preference` takes them.
+        choice_field: What errors call the first of these.
 
     Raises:
         InvalidFeedback: One of them is none that can be rated, or is named twice.
@@ -129,13 +132,13 @@ def sides(
         raise InvalidFeedback(rejected_field, rejected, _rules.REJECTED_RULE)
     if rejected is None and other_choices is not None:
         rejected = chosen
-    found: list[tuple[Target, Relation]] = [(_side(chosen, chosen_field, own_choice, "chosen_choice"), "chosen")]
+    found: list[tuple[Target, Relation]] = [(_side(chosen, chosen_field, own_choice, choice_field), "chosen")]
     for number, (one, choice) in enumerate(_paired(rejected, several, other_choices)):
         field = rejected_field if several is None else f"{rejected_field}[{number}]"
-        choice_field = f"rejected_choice[{number}]" if _listed(other_choices) else "rejected_choice"
-        target = _side(one, field, choice, choice_field)
+        other_field = f"rejected_choice[{number}]" if _listed(other_choices) else "rejected_choice"
+        target = _side(one, field, choice, other_field)
         if any(_is_same(target, other) for other, _ in found):
-            raise InvalidFeedback(*((field, one) if choice is None else (choice_field, choice)), _rules.SIDES_RULE)
+            raise InvalidFeedback(*((field, one) if choice is None else (other_field, choice)), _rules.SIDES_RULE)
         found.append((target, "rejected"))
     return tuple(found)
 

@@ -71,6 +71,15 @@ FIELDS: Final[Mapping[str, Field]] = {
         {"anyOf": [_text(4_096), {"type": "array", "items": _text(4_096), "minItems": 1, "maxItems": 64}]},
         "Tokens of responses that are worse than this one; then the signal is a preference.",
     ),
+    "rejected_choice": Field(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0},
+                {"type": "array", "items": {"type": ["integer", "null"], "minimum": 0}, "minItems": 1, "maxItems": 64},
+            ]
+        },
+        "Which choices of the rejected responses, or without these of the same response, are worse than `choice`.",
+    ),
     "user_id": Field(_text(_rules.USER_ID_LIMIT_CHARACTERS, pattern=_LINE), "Whom the token is bound to."),
     "token": Field(_text(4_096), "The feedback token, unless it is in a header."),
     "source": Field({"enum": ["user", "system"]}, "Who gives it.", is_for_servers=True),

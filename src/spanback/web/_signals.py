@@ -27,7 +27,7 @@ from spanback.web._uses import UseCounter
 
 TARGET_RULE: Final = "must be given with an API key: a token, a W3C traceparent or a response id"
 REJECTED_RULE: Final = "must be a token, or a list of 1 to 64 tokens"
-PREFERENCE_RULE: Final = "must not be given together with rejected"
+PREFERENCE_RULE: Final = "must not be given together with rejected or rejected_choice"
 USER_RULE: Final = "must be the user whom the token is bound to"
 QUERY_RULE: Final = "must not be given: only name is, and target with an API key"
 
@@ -94,23 +94,27 @@ class Signals:
         arguments = read(signal, is_server=authority.ref is None)
         arguments.pop("token", None)
         said, rejected = arguments.pop("target", None), self._rejected(arguments.pop("rejected", None))
+        rejected_choice = arguments.pop("rejected_choice", None)
+        is_preference = rejected is not None or rejected_choice is not None
         aim = {name: arguments.pop(name) for name in AIM if name in arguments}
         target: object = authority.ref
         if authority.ref is None:
             target = None if "conversation_id" in aim else self._target(token, said)
         elif token is not None and self._of_token(token).ref != authority.ref:
             raise not_allowed("token", "must be the one in the header")
-        usual = PREFERENCE if rejected else USUAL
+        usual = PREFERENCE if is_preference else USUAL
         if authority.claims is not None:
             self._limit(authority.claims, arguments, usual.name, given)
-        feedback = checked(usual, **arguments, is_bare=bool(rejected), is_strict=_settings.current().strict)
+        feedback = checked(usual, **arguments, is_bare=is_preference, is_strict=_settings.current().strict)
         targets: tuple[tuple[Target, Relation], ...]
-        if rejected:
-            targets = _preference(target, rejected, {**arguments, **aim})
+        if is_preference:
+            targets = _preference(target, rejected, rejected_choice, {**arguments, **aim})
         else:
             targets = ((aimed(target, aim) if aim else resolved(target), "rates"),)
         if authority.ref is not None:
-            feedback = feedback._replace(feedback_id=authority.seal(feedback.feedback_id or _own_id(feedback, aim)))
+            # Whichever of several choices is preferred, it is one preference.
+            own_id = feedback.feedback_id or _own_id(feedback, {} if is_preference else aim)
+            feedback = feedback._replace(feedback_id=authority.seal(own_id))
         return Ready(authority, feedback, targets)
 
     def count_use(self, authority: Authority) -> None:
@@ -198,13 +202,15 @@ class Signals:
             raise InvalidFeedback("target", target, TARGET_RULE)
         return target
 
-    def _rejected(self, rejected: object) -> list[object]:
+    def _rejected(self, rejected: object) -> object:
+        """The response of a token, or those of a list of tokens; None for none."""
         if rejected is None:
-            return []
+            return None
         tokens = cast("list[object]", rejected) if isinstance(rejected, list) else [rejected]
         if not 0 < len(tokens) <= _REJECTED_LIMIT or not all(isinstance(token, str) for token in tokens):
             raise InvalidFeedback("rejected", None, REJECTED_RULE)
-        return [self._of_token(token).ref for token in tokens]
+        found = [self._of_token(token).ref for token in tokens]
+        return found if isinstance(rejected, list) else found[0]
 
 
 def _check_user(claims: Claims, user_id: str | None) -> None:
@@ -213,12 +219,12 @@ def _check_user(claims: Claims, user_id: str | None) -> None:
 
 
 def _preference(
-    chosen: object, rejected: list[object], arguments: Mapping[str, Any]
+    chosen: object, rejected: object, rejected_choice: object, arguments: Mapping[str, Any]
 ) -> tuple[tuple[Target, Relation], ...]:
     for field in ("score", "rating", "scale", *AIM):
-        if field in arguments:
+        if field in arguments and field != "choice":
             raise InvalidFeedback(field, arguments[field], PREFERENCE_RULE)
-    return sides(chosen, rejected, "token")
+    return sides(chosen, rejected, "token", choices=(arguments.get("choice"), rejected_choice), choice_field="choice")
 
 
 def _own_id(feedback: Feedback, aim: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ const element: HTMLElement = document.body;
 
 configure({ url: '/feedback', storage: false, maxAgeMs: 3_600_000 });
 const id: string = rate(token, { score: 1, name: 'user_thumbs', weight: 0.8, metadata: { page: 'chat', turn: 3 } });
+rate(token, { choice: 0, rejected_choice: [1, null], rejected: [token, token] });
 rate(token, { rating: 4, scale: [1, 5], feedback_id: id }, '/feedback');
 correct(token, { text: 'Canberra' }, { comment: 'Sydney is not it' });
 const withdrawn: string | undefined = retract(token, 'user_thumbs');

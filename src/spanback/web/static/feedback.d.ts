@@ -37,6 +37,11 @@ export interface Signal {
    * this token, so when another response is preferred later, `retract` it here first.
    */
   rejected?: string | string[];
+  /**
+   * Which choices of the rejected responses, or without these of the same response, are worse than `choice`: a number,
+   * or several; where there are several rejected responses one for each, with null for a response as a whole.
+   */
+  rejected_choice?: number | (number | null)[];
   /** Whom the token is bound to, where it is bound and the server does not know by itself. */
   user_id?: string;
   /** The signal's id; unless given, that of the last signal of this name on this token, which is replaced. */
