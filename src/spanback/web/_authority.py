@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from base64 import urlsafe_b64encode
 from collections.abc import Collection, Mapping
 from typing import Any, Final, NamedTuple, cast
 
 from spanback import _tokens
 from spanback._spanref import SpanRef
-from spanback._token_keys import TokenKeys
+from spanback._token_keys import TokenKeys, encoded
 from spanback._tokens import Claims
 from spanback.errors import InvalidSetting, TokenInvalid
 from spanback.web._http import Head, Problem
@@ -59,7 +58,7 @@ class Authority(NamedTuple):
         rated = cast("SpanRef", self.ref).traceparent[:-3]
         who = "" if self.claims is None else self.claims.bound or ""
         text = f"{rated}\0{who}\0{feedback_id}".encode("utf-8", "replace")
-        return urlsafe_b64encode(hashlib.sha256(text).digest())[:_SEAL_CHARACTERS].decode()
+        return encoded(hashlib.sha256(text).digest())[:_SEAL_CHARACTERS].decode()
 
 
 class Authorities:
