@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,23 @@ def test_snippet_of_ten_lines_is_short():
     """The first snippet has at most ten lines of code."""
     lines = [line for line in blocks("python")[0].splitlines() if line.strip()]
     assert len(lines) <= 10
+
+
+def test_every_link_within_leads_to_a_heading():
+    """Headings stand after an empty line, since behind HTML they would be text."""
+    without_blocks = re.sub(r"^```.*?^```", "", README, flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"(?:\A|\n\n)#+ (.+)\n", without_blocks)
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert len(anchors) == len(headings) == len(re.findall(r"^#+ ", without_blocks, re.MULTILINE))
+    assert set(re.findall(r"\]\(#([\w-]+)\)", README)) <= anchors
+
+
+def test_every_extra_is_named():
+    """The table of extras has those that users install."""
+    section = README.partition("| extra | ")[2].partition("\n\n")[0]
+    named = {name for line in section.splitlines() for name in re.findall(r"`([\w-]+)`", line.split("|")[1])}
+    known = set(metadata("spanback").get_all("Provides-Extra"))
+    assert named == known - {"clients", "dev"}
 
 
 def test_every_argument_of_instrument_is_named():
