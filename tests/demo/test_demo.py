@@ -111,10 +111,14 @@ def test_a_demo_replaces_the_one_before(tmp_path):
 def test_a_folder_with_anything_else_is_not_touched(tmp_path):
     """A demo writes only into a folder that is new, empty, or a demo's; a file is none of them."""
     (tmp_path / "notes.txt").write_text("mine")
-    for out in (".", "notes.txt"):
+    reasons = {
+        ".": ". holds something that is not a demo's telemetry",
+        "notes.txt": "notes.txt: File exists",
+        "notes.txt/below": "notes.txt/below: Not a directory",
+    }
+    for out, reason in reasons.items():
         ended = spanback("demo", "--out", out, cwd=tmp_path)
-        assert ended.code == 2
-        assert "name another folder with --out" in ended.err
+        assert (ended.code, ended.err) == (2, f"{reason}; name another folder with --out.\n")
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
 
 

@@ -369,6 +369,18 @@ def test_a_token_is_for_the_user_and_the_signals_that_the_app_names(kind, model)
         assert (claims.is_for("bob"), claims.is_for("anna")) == (not is_bound, True), name
 
 
+@pytest.mark.parametrize("kind", ["asgi", "wsgi"])
+@pytest.mark.parametrize(
+    ("options", "url"), [({}, "/rate"), ({"url": "https://host/shop/rate"}, "https://host/shop/rate")]
+)
+def test_browsers_are_told_where_the_endpoint_is(options, url, kind, model):
+    """At its path, unless a proxy before the app has it elsewhere."""
+    bare: Any = Starlette(routes=[Route("/chat", plain(model))]) if kind == "asgi" else flask_plain(model)
+    app = add_feedback(bare, "/rate", **options)
+    assert request(app, kind, "GET", "/chat").headers["x-feedback-url"] == url
+    assert request(app, kind, "GET", "/rate/healthz").status_code == 200
+
+
 def plain(model: Any) -> Any:
     """A handler of Starlette."""
     from starlette.responses import PlainTextResponse

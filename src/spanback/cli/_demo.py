@@ -90,7 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         _clear(folder)
     except OSError as error:
-        return _tell(f"{error}: name another folder with --out.", 2)
+        reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return _tell(f"{reason}; name another folder with --out.", 2)
     _settings.name_service(SERVICE_NAME)
     try:
         return _run_web(folder, arguments) if arguments.web else _run(folder, arguments.llm, is_quiet=arguments.quiet)

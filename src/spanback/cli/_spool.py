@@ -55,8 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
     action = words[0] if words and words[0] in ACTIONS else "list"
     paths = words[1:] if words and words[0] in ACTIONS else words
     path = paths[0] if paths else _settings.current().spool
-    if path is None or len(paths) > 1:
-        return _fail(NO_PATH if path is None else f"One path, please, and not {len(paths)}: {' '.join(paths)}", 2)
+    if path is None:
+        return _fail(NO_PATH, 2)
+    if len(paths) > 1:
+        told = f"One path, please, and not {len(paths)}: {' '.join(paths)}"
+        return _fail(told if action == words[0] else f"{told}. Actions are {', '.join(ACTIONS)}.", 2)
     from spanback.export._spool._letters import Letters  # noqa: PLC0415 - so that the help is quick
 
     try:

@@ -13,7 +13,7 @@ App = TypeVar("App")
 APP_RULE: Final = "must be a FastAPI, Starlette or Flask app, or an ASGI or WSGI application such as Django's"
 PATH_RULE: Final = "must begin with a slash and not end with one"
 
-_TERMS: Final = frozenset({"signals", "expires_in_s", "max_uses", "events"})
+_TERMS: Final = frozenset({"url", "signals", "expires_in_s", "max_uses", "events"})
 _SHARED: Final = frozenset({"keys", "audience", "user_of"})
 
 
@@ -27,8 +27,9 @@ def add_feedback(app: App, path: str = "/feedback", **options: Any) -> App:
         app: The app. With FastAPI and Starlette, a middleware that `user_of` needs, such as for sessions, is added
             after this.
         path: Where the endpoint is.
-        options: Those of the tokens: `signals`, `expires_in_s`, `max_uses`, `events`; those of the endpoint, such as
-            `origins` or `api_keys`; and for both `keys`, `audience` and `user_of`.
+        options: Those of the tokens: `url` (where browsers find the endpoint, if that is not at `path`, as behind a
+            proxy that takes a prefix away), `signals`, `expires_in_s`, `max_uses`, `events`; those of the endpoint,
+            such as `origins` or `api_keys`; and for both `keys`, `audience` and `user_of`.
 
     Returns:
         The app; of Django the application to be served instead.
@@ -41,7 +42,7 @@ def add_feedback(app: App, path: str = "/feedback", **options: Any) -> App:
         raise InvalidSetting("path", path, PATH_RULE)
     handed = {name: value for name, value in options.items() if name in _TERMS | _SHARED}
     taken = {name: value for name, value in options.items() if name not in _TERMS}
-    handed["url"] = path
+    handed.setdefault("url", path)
     found: Any = app
     if hasattr(found, "add_middleware"):
         feedback = asgi.FeedbackApp(**taken)

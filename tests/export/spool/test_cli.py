@@ -131,6 +131,9 @@ def test_the_path_is_the_variables_unless_given(
     monkeypatch.setenv("SPANBACK_SPOOL", filled)
     assert run(capsys).startswith(filled)
     assert run(capsys, "list", "a", "b", code=2) == "One path, please, and not 2: a b\n"
+    assert run(capsys, "exprot", "a", code=2) == (
+        "One path, please, and not 2: exprot a. Actions are list, export, retry, drop.\n"
+    )
     assert run(capsys, f"{filled}.no", code=1) == f"{filled}.no: there is no such file\n"
     Path(f"{filled}.odd").write_text("no database" * 500)
     assert run(capsys, f"{filled}.odd", code=1) == f"{filled}.odd: SQLite says: file is not a database\n"
