@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
 
+from opentelemetry.trace import SpanContext
+
 LIMIT: Final = 10_000
 
 
@@ -72,8 +74,9 @@ class OpenSpans:
         while span is not None and seen < self._limit:
             yield span
             seen += 1
-            parent = getattr(span, "parent", None)
-            span = None if parent is None or parent.is_remote else self._spans.get(parent.span_id)
+            parent: Any = getattr(span, "parent", None)
+            is_here = isinstance(parent, SpanContext) and not parent.is_remote
+            span = self._spans.get(parent.span_id) if is_here else None
 
     def find(self, span_id: int) -> Any:
         """The open span of an id, or None. Never raises."""
@@ -87,13 +90,14 @@ class OpenSpans:
         """
         if not hasattr(span, "parent"):
             return None
-        parent = span.parent
-        while parent is not None and not parent.is_remote:
+        for _ in range(self._limit):  # a generator of ids that repeats itself makes spans that are inside of themselves
+            parent = span.parent
+            if not isinstance(parent, SpanContext) or parent.is_remote:
+                return span.get_span_context().span_id
             span = self._spans.get(parent.span_id)
             if span is None:
                 return None
-            parent = span.parent
-        return span.get_span_context().span_id
+        return None
 
 
 OPEN_SPANS: Final = OpenSpans()

@@ -28,7 +28,8 @@ class BoundedSeries(Generic[T]):
         self._logger = logger
         self._too_many = too_many
         self._known: dict[Values, T] = {}
-        self._lock = threading.Lock()
+        # The garbage collector may be at work inside, and end a stream's call, which asks for a combination itself.
+        self._lock = threading.RLock()
         self._is_full = False
 
     def get(self, values: Values) -> T | None:

@@ -19,6 +19,8 @@ from spanback.errors import TokenInvalid
 if TYPE_CHECKING:
     from spanback._tokens import Rated
 
+INDEXED_LIMIT_CHARACTERS: Final = 1_024
+"""Of a response id in an index. Servers make ids of less than a hundred, gateways some hundreds of characters."""
 HANDLE_ATTRIBUTE: Final = "_spanback"
 """Name of the attribute that a response object carries its handle in."""
 
@@ -136,8 +138,7 @@ class SpanRef:
     @classmethod
     def from_handle(cls, handle: Handle, response_id: str | None = None, response_model: str | None = None) -> SpanRef:
         """The reference that a handle stands for, with what the response itself says."""
-        trace_id, span_id, flags, start_time_ns, provider, request_model, prompt, version, conversation = handle[:9]
-        tags, experiment, variant, root_span_id = handle[9:]
+        trace_id, span_id, flags, start_time_ns, provider, request_model = handle[:6]
         return cls(
             trace_id,
             span_id,
@@ -147,13 +148,7 @@ class SpanRef:
             provider,
             request_model,
             response_model,
-            prompt,
-            version,
-            conversation,
-            tags,
-            experiment,
-            variant,
-            root_span_id,
+            *handle[6:],
         )
 
     def token(
@@ -217,23 +212,14 @@ class SpanRef:
             high, low, span_id, sampled, start_time_ns, root_span_id = _PACKED.unpack(loosely_decoded(packed.encode()))
         except (ValueError, struct.error):
             raise TokenInvalid(_NO_SPAN) from None
-        response_id, provider, request_model, response_model, prompt, version, conversation, experiment, variant = texts
         return cls(
             high << _HALF_BITS | low,
             span_id,
             sampled,
             start_time_ns or None,
-            response_id,
-            provider,
-            request_model,
-            response_model,
-            prompt,
-            version,
-            conversation,
-            tuple(tags),
-            experiment,
-            variant,
-            root_span_id or None,
+            **dict(zip(_CLAIM_NAMES.values(), texts, strict=True)),
+            tags=tuple(tags),
+            root_span_id=root_span_id or None,
         )
 
     def dimensions(self) -> Iterator[tuple[str, str | tuple[str, ...]]]:
@@ -322,7 +308,9 @@ class ResponseIndex:
         return len(self._handles)
 
     def add(self, response_id: str, handle: Handle, response_model: str | None = None) -> None:
-        """Notes where a response came from; a known id is overwritten. Never raises."""
+        """Notes where a response came from; a known id is overwritten, one that is too long not noted. Never raises."""
+        if len(response_id) > INDEXED_LIMIT_CHARACTERS:
+            return
         handles = self._handles
         handles[response_id] = (handle, response_model)
         if self.offer is not None:

@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from spanback.demo._loopback import LoopbackServer
-from spanback.instrumentation._adapter import member, members, text
+from spanback.instrumentation._adapter import member, members, text, whole
 from spanback.instrumentation._tables import Field, body_reader, response_reader
 from spanback.instrumentation.providers import _chat, _responses
 from tests.conftest import Memory
@@ -160,6 +160,31 @@ def test_half_surrogates_do_not_reach_an_exporter() -> None:
         assert read(Field("k", "a", str))({"k": "\ud83d"}) == {"a": "?"}
     assert response_reader(Field("k", "a", str))(SimpleNamespace(k="\ud83d")) == {"a": "?"}
     assert _chat.texts(["\ud800", "", 3]) == ("?",)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "told"),
+    [
+        (int, 2**63 - 1, 2**63 - 1),
+        (int, -(2**63), -(2**63)),
+        (int, 2**63, None),
+        (int, -(2**63) - 1, None),
+        (float, 3, 3.0),
+        (float, 10**400, None),
+        (whole, 3.0, 3),
+        (whole, 1e300, None),
+        (whole, 2**63, None),
+        (whole, True, None),
+    ],
+)
+def test_numbers_beyond_64_bits_reach_no_exporter(kind: Any, value: Any, told: Any) -> None:
+    """OTLP cannot carry them; they cost neither the other attributes nor a stack trace in the exporter."""
+    expected = {"b": 1} if told is None else {"a": told, "b": 1}
+    for read in (body_reader, response_reader):
+        reader = read(Field("k", "a", kind), Field("l", "b", int))
+        assert reader({"k": value, "l": 1}) == expected
+        if read is response_reader:
+            assert reader(SimpleNamespace(k=value, l=1)) == expected
 
 
 def test_small_readers() -> None:

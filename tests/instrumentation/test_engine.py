@@ -195,6 +195,40 @@ async def test_steps_of_a_stream(instrument: Any, memory: Memory, monkeypatch: p
     Steps.__next__ = before["__next__"]
 
 
+def test_a_wrapper_that_could_not_be_given_back(instrument: Any, memory: Memory) -> None:
+    """It stays inside of somebody else's and of the next one of ours, which takes each chunk once."""
+    before = vars(Steps)["__next__"]
+    instrument()
+    _steps.watch_steps(Steps(), None)
+    mine = vars(Steps)["__next__"]
+    Steps.__next__ = lambda self: mine(self)  # noqa: PLW0108 - somebody else's wrapper
+    _steps.give_back_steps()
+    stream = Steps()
+    watched = Watch(call_in(memory), None, Received(stream=stream, slot="__next__"))
+    taken: list[int] = []
+    watched.fold = lambda: (taken.extend(watched.chunks), watched.chunks.clear())
+    _steps.watch_steps(stream, watched)
+    assert [next(stream), next(stream), *taken] == [1, 0, 1, 0]
+    with pytest.raises(StopIteration):
+        next(stream)
+    assert memory.span.name == "embeddings"
+    _steps.give_back_steps()
+    Steps.__next__ = before
+
+
+def test_a_connection_that_two_threads_use_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both find the same conversation, whichever of them makes it."""
+    connection = SimpleNamespace()
+    theirs = _sessions._Conversation()
+
+    def overtaken() -> Any:
+        vars(connection)[_sessions._ATTRIBUTE] = theirs
+        return SimpleNamespace()
+
+    monkeypatch.setattr(_sessions, "_Conversation", overtaken)
+    assert _sessions._conversation(connection) is theirs
+
+
 class Numbers:
     """Iterators that cannot be closed."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,7 @@ from opentelemetry._logs import SeverityNumber
 from opentelemetry.metrics import NoOpMeterProvider
 
 from spanback import _series
+from spanback.instrumentation.providers.openai import ADAPTER
 from tests.conftest import Memory
 from tests.instrumentation import driving
 from tests.instrumentation.conftest import Complaints
@@ -162,6 +165,43 @@ def test_the_number_of_series_is_capped(
     (told,) = complaints.take()
     assert told.startswith("Calls came in more than 3 combinations of model, server address and error.")
     assert all(len(found) <= few + 2 for found in points.values())
+
+
+def test_series_may_be_asked_for_while_one_is_made() -> None:
+    """The garbage collector may run at any step, and end the call of a stream in the same thread."""
+    made: list[Any] = []
+
+    def make(values: Any) -> Any:
+        if values == ("outer",):
+            made.append(series.get(("inner",)))
+        return values
+
+    series = _series.BoundedSeries(make, logging.getLogger("app"), "%d")
+    asking = threading.Thread(target=series.get, args=(("outer",),), daemon=True)
+    asking.start()
+    asking.join(5)
+    assert made == [("inner",)]
+    assert series.get(("outer",)) == ("outer",)
+
+
+@pytest.mark.parametrize("tokens", [-1, 2**41, 2**63 - 1])
+def test_counts_of_tokens_that_cannot_be_true(
+    tokens: int, instrument: Any, client: Any, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them in a sum would keep all metrics from being exported, for good."""
+    endpoint = ADAPTER.endpoints["post /chat/completions"]
+    fields = {field: getattr(endpoint, field) for field in endpoint.__dataclass_fields__}
+    usage = {"gen_ai.usage.input_tokens": tokens, "gen_ai.usage.cache_read.input_tokens": tokens}
+    changed = type(endpoint)(**{**fields, "read_response": lambda _response: usage})
+    monkeypatch.setitem(ADAPTER.endpoints, "post /chat/completions", changed)
+    instrument()
+    client.chat.completions.create(model=MODEL, **BODIES["chat"])
+    metrics = memory.metrics()
+    assert (memory.span.attributes or {})["gen_ai.usage.input_tokens"] == tokens
+    assert f"{INFERENCE}duration" in metrics
+    assert not {f"{INFERENCE}operation.input_tokens", f"{USAGE}input_tokens", f"{USAGE}cache_read.input_tokens"} & {
+        *metrics
+    }
 
 
 def test_threads_do_not_exceed_the_cap(

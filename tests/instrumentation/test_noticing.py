@@ -9,6 +9,7 @@ from typing import Any
 
 import openai
 import pytest
+from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -16,7 +17,7 @@ import spanback
 from spanback._spanref import RESPONSES
 from spanback._telemetry import TELEMETRY
 from spanback.instrumentation import NOTICING, WRAPPING
-from spanback.instrumentation._adopt import peer_in
+from spanback.instrumentation._adopt import CAPTURE, peer_in
 from spanback.instrumentation.providers.openai import ADAPTER
 from tests.conftest import Memory
 from tests.instrumentation import driving
@@ -58,6 +59,31 @@ def test_ids_on_ended_spans(peers: Any, instrument: Any, memory: Memory) -> None
     spanback.uninstrument()
     tracer.start_span("chat", attributes={**CHAT, "gen_ai.response.id": "resp_2"}).end()
     assert RESPONSES.find("resp_2") is None
+
+
+def test_odd_spans_of_others_raise_nothing(peers: Any, instrument: Any, memory: Memory, complaints: Any) -> None:
+    """Whatever an app puts on its own spans, it can begin and end them, and their responses are known."""
+    instrument()
+    tracer: Any = memory.tracer_provider.get_tracer(SCOPE)
+    for number, tags in enumerate([5, "beta", ["beta", "new"]]):
+        said = {**CHAT, "gen_ai.response.id": f"resp_{number}", "spanback.tags": tags, "gen_ai.prompt.name": 3}
+        tracer.start_span("chat", attributes=said).end()
+    tracer.start_span(None).end()
+    found = [RESPONSES.find(f"resp_{number}") for number in range(3)]
+    assert [one and (one.tags, one.prompt_name) for one in found] == [((), None), ((), None), (("beta", "new"), None)]
+    assert complaints.take() == []
+
+
+def test_a_task_that_outlives_its_call_keeps_no_spans(peers: Any, instrument: Any, memory: Memory) -> None:
+    """Of the spans that are begun in the context of a call only the first is kept for it."""
+    instrument()
+    tracer = memory.tracer_provider.get_tracer(SCOPE)
+    found: list[Any] = []
+    within = otel_context.set_value(CAPTURE, found)
+    spans = [tracer.start_span("chat", within, attributes=CHAT) for _ in range(3)]
+    for span in spans:
+        span.end()
+    assert found == spans[:1]
 
 
 @pytest.mark.parametrize(

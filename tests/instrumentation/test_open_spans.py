@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
 import spanback
 from spanback._open_spans import OPEN_SPANS, OpenSpans
+from spanback.testing import capture
 from tests.conftest import Memory
 from tests.instrumentation.driving import MESSAGES, MODEL
 
@@ -58,6 +61,38 @@ def test_spans_that_never_end_go_at_last() -> None:
     tracer.start_span("d")
     assert kept._spans == {}
     kept.shutdown()
+
+
+class Same(RandomIdGenerator):
+    """Gives the same ids each time, as generators of tests do."""
+
+    def generate_span_id(self) -> int:
+        """The one id."""
+        return 7
+
+
+def test_a_span_that_seems_to_be_inside_of_itself() -> None:
+    """Where ids repeat themselves the search has an end, and finds nothing."""
+    kept = OpenSpans(limit=3)
+    kept.install()
+    provider = TracerProvider(id_generator=Same(), shutdown_on_exit=False)
+    kept.watch(provider)
+    tracer = provider.get_tracer("app")
+    with tracer.start_as_current_span("a"), tracer.start_as_current_span("b") as b:
+        assert kept.root_of(b) is None
+        assert len(list(kept.lineage(b))) == 3
+
+
+@pytest.mark.parametrize("parent", ["00-1-2-01", 7, object()])
+def test_a_span_whose_parent_is_of_another_kind(parent: Any) -> None:
+    """Other makes of spans have what they like under that name; a call inside of one, and its feedback, are recorded."""
+    span: Any = trace.NonRecordingSpan(trace.SpanContext(1, 2, is_remote=False))
+    span.parent = parent
+    kept = OpenSpans()
+    assert list(kept.lineage(span)) == [span]
+    assert kept.root_of(span) == 2
+    with capture(), trace.use_span(span):
+        assert spanback.record_feedback("resp_1", score=1).status == "unresolved"
 
 
 def test_a_provider_of_another_kind_is_left_alone() -> None:

@@ -137,6 +137,15 @@ def test_the_index_forgets() -> None:
     assert len(index) == 0
 
 
+def test_an_id_that_no_server_should_make_is_not_kept() -> None:
+    """The index is bounded in bytes as well as in entries."""
+    index = ResponseIndex()
+    handle = (1, 2, 1, time.time_ns(), "openai", *[None] * 4, (), None, None, None)
+    index.add("r" * 1_024, handle)
+    index.add("r" * 1_025, handle)
+    assert len(index) == 1
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [

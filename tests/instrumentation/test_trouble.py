@@ -16,6 +16,7 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, StatusCode, TraceFlags
 
+import spanback
 from spanback.instrumentation import _call
 from spanback.instrumentation._adapter import Received, Request
 from spanback.instrumentation.providers.openai import ADAPTER
@@ -99,6 +100,53 @@ async def test_processors_that_raise(at: str, complaint: str, stream: bool, is_a
     found = await attempt(bench.connect(is_async=is_async), "chat", MODEL, stream)
     assert ANSWER in str(found) if not stream else len(found) == 17
     assert any(complaint in message for message in bench.complaints.take())
+
+
+@driving.is_async
+async def test_a_response_whose_span_cannot_end_can_be_rated(is_async: bool, bench: Any) -> None:
+    """The response carries its handle also where a processor raises as the span ends."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(Raising("end"))
+    bench.instrument(tracer_provider=provider)
+    client = bench.connect(is_async=is_async)
+    for create in (client.chat.completions.create, client.chat.completions.with_raw_response.create):
+        found = await driving.settled(create(model=MODEL, messages=MESSAGES))
+        assert vars(found)["_spanback"][4] == "openai"
+    assert set(bench.complaints.take()) == {"end_or_watch raised; the app goes on"}
+
+
+def test_an_abandoned_call_whose_end_fails(instrument: Any, client: Any, memory: Memory, complaints: Any) -> None:
+    """The next call, which ends it, is recorded, and so are the ends that come after it."""
+
+    def fails() -> None:
+        raise IndexError("broken")
+
+    ended: list[int] = []
+    instrument()
+    _call.ABANDONED.extend((fails, lambda: ended.append(1)))
+    client.chat.completions.create(model=MODEL, messages=MESSAGES)
+    assert memory.span.name == f"chat {MODEL}"
+    assert ended == [1]
+    assert len(complaints.take()) == 1
+
+
+@pytest.mark.parametrize("odd", [{b"\xff": 1}, {frozenset([1]): 1}])
+def test_content_that_json_has_no_form_for(
+    odd: Any, instrument: Any, client: Any, memory: Memory, complaints: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is left out alone: all else is on the span, and the response is known by its id."""
+    endpoint = ADAPTER.endpoints["post /chat/completions"]
+    fields = {field: getattr(endpoint, field) for field in endpoint.__dataclass_fields__}
+    changed = type(endpoint)(**{**fields, "read_input": lambda _body, _clip: {"gen_ai.input.messages": odd}})
+    monkeypatch.setitem(ADAPTER.endpoints, "post /chat/completions", changed)
+    instrument(capture_content=True)
+    response = client.chat.completions.create(model=MODEL, messages=MESSAGES)
+    attributes = dict(memory.span.attributes or {})
+    assert "gen_ai.input.messages" not in attributes
+    assert attributes["gen_ai.usage.input_tokens"] > 0
+    assert ANSWER in attributes["gen_ai.output.messages"]
+    assert spanback.reference(response.id) is not None
+    assert complaints.take() == ["_written raised; the app goes on"]
 
 
 class Tracer:
@@ -230,6 +278,11 @@ class Unprintable(openai.OpenAIError):
     def __str__(self) -> str:
         raise RuntimeError("no words")
 
+    @property
+    def status_code(self) -> int:
+        """There is none."""
+        raise RuntimeError("no status")
+
 
 def test_an_exception_that_cannot_be_printed(instrument: Any, client: Any, memory: Memory, complaints: Any) -> None:
     """An exception whose text raises is told by its type."""
@@ -243,7 +296,25 @@ def test_an_exception_that_cannot_be_printed(instrument: Any, client: Any, memor
         client.chat.completions.create(model=MODEL, messages=MESSAGES)
     assert (memory.span.attributes or {})["error.type"] == "Unprintable"
     assert memory.span.status.status_code is StatusCode.ERROR
-    assert set(complaints.take()) == {"str raised; the app goes on"}
+    assert set(complaints.take()) == {"str raised; the app goes on", "getattr raised; the app goes on"}
+
+
+def test_an_exception_whose_status_cannot_be_read(
+    instrument: Any, client: Any, memory: Memory, complaints: Any
+) -> None:
+    """The span says that the call failed, and how long it took, all the same."""
+    instrument()
+
+    def raising(_options: Any) -> Any:
+        raise Unprintable
+
+    client._prepare_options = raising
+    with pytest.raises(Unprintable):
+        client.chat.completions.create(model=MODEL, messages=MESSAGES)
+    assert (memory.span.attributes or {})["error.type"] == "Unprintable"
+    assert memory.span.status.status_code is StatusCode.ERROR
+    assert "gen_ai.client.inference.duration" in memory.metrics()
+    assert set(complaints.take()) == {"getattr raised; the app goes on"}
 
 
 def test_a_provider_of_invalid_spans_is_left_alone(instrument: Any, client: Any) -> None:

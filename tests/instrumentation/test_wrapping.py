@@ -260,6 +260,17 @@ def test_a_missing_target_disables_nothing_else(missing: tuple[str, str], change
     assert bench.memory.span.name == f"chat {MODEL}"
 
 
+def test_a_client_that_cannot_be_wrapped(monkeypatch: pytest.MonkeyPatch, instrument: Any, complaints: Any) -> None:
+    """`instrument()` goes on with the other clients."""
+
+    def broken(_name: str) -> Any:
+        raise LookupError("tomorrow")
+
+    monkeypatch.setattr(_wrap, "_adapter_of", broken)
+    instrument()
+    assert set(complaints.take()) == {"a callable raised; the app goes on"}
+
+
 def test_a_client_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that is not installed has one line, by its package's name."""
     monkeypatch.setitem(_wrap.CLIENTS, "no_such_client", Client("no_such_module", "no_such", "no_such_client"))

@@ -65,7 +65,7 @@ def _around(current: trace.Span) -> Iterator[tuple[int, Any]]:
     for span in OPEN_SPANS.lineage(current):
         yield span.get_span_context().span_id, span
     parent = getattr(span, "parent", None)
-    if parent is not None:
+    if isinstance(parent, trace.SpanContext):
         yield parent.span_id, None
 
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 Body = Mapping[str, Any]
 Attributes = dict[str, Any]
+INT_MIN: Final = -(1 << 63)
+INT_MAX: Final = (1 << 63) - 1
+"""OTLP can carry no int beyond: exporters drop the attribute with a stack trace, and metrics for good."""
 Clip = Callable[[Any], str]
 """Shortens one text to what is left of the size limit of its attribute."""
 
@@ -274,6 +277,12 @@ def text(value: Any) -> str | None:
         return None
     plain = str.__str__(value)
     return plain if plain.isascii() else plain.encode("utf-8", "replace").decode()
+
+
+def whole(value: Any) -> int | None:
+    """The value if it is a whole number of at most 64 bits, which some clients hold as a float, else None."""
+    number = int(value) if type(value) is float and value.is_integer() else value
+    return number if type(number) is int and INT_MIN <= number <= INT_MAX else None
 
 
 def member(value: Any, name: str) -> Any:

@@ -78,7 +78,8 @@ def peer_of(span: Span, *, is_inside: bool = False) -> str | None:
         return scope.name
     if _PEERS.match(scope.name) is None:
         return None
-    name = getattr(span, "name", "")
+    name = getattr(span, "name", None)
+    name = name if isinstance(name, str) else ""  # the SDK takes whatever an app gives
     if _OPENLLMETRY_TYPE in attributes or _LOGFIRE_NAME in name:
         return scope.name
     first_word = name.partition(" ")[0]

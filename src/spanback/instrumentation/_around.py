@@ -222,13 +222,17 @@ def end_or_watch(adapter: Adapter, call: Call | Capture, result: Any) -> Any:
         call = call.settle()
     received = adapter.sort(call.request, result)
     if received is None:
-        call.end(result)
-        attach(result, call.handle)
+        try:
+            call.end(result)
+        finally:  # also where a processor of the app's fails on the span
+            attach(result, call.handle)
         return result
     call.index(received.known_as, None)
     if received.stream is not None or received.pending is not None:
         call.mark(result, received.stream, received.holder)
         return watch(call, received, result)
-    call.end(received.response)
-    call.mark(result, received.response)
+    try:
+        call.end(received.response)
+    finally:
+        call.mark(result, received.response)
     return result

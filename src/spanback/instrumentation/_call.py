@@ -25,7 +25,7 @@ from spanback._settings import IN_FORCE, SPAN_MODES
 from spanback._settings import current as current_settings
 from spanback._spanref import LATEST_CALL, RESPONSES, Handle, attach
 from spanback._telemetry import TELEMETRY
-from spanback.instrumentation._adapter import NO_DIMENSIONS, Attributes, Clip, Dimensions, Request
+from spanback.instrumentation._adapter import NO_DIMENSIONS, Attributes, Clip, Dimensions, Request, class_of
 from spanback.instrumentation._applying import apply_to, attributes_of, read_documents
 from spanback.instrumentation._content import Clipper, to_json
 from spanback.instrumentation._events import describe, emit_events, sendable
@@ -49,7 +49,7 @@ def end_abandoned() -> None:
     """Ends the calls of abandoned streams, as of the moment they were abandoned. Never raises."""
     with suppress(IndexError):  # another thread was faster
         while ABANDONED:
-            ABANDONED.popleft()()
+            never_raise(ABANDONED.popleft())
 
 
 class Attempts(Protocol):
@@ -298,9 +298,10 @@ class Call:
                 self._read_content(self.request.endpoint.read_output, response)
         attributes.update(self._said)
         if error is not None:
-            attributes[sc.ERROR_TYPE] = self.request.endpoint.name_error(error)
+            attributes[sc.ERROR_TYPE] = never_raise(self.request.endpoint.name_error, error) or class_of(error)
         if self._content and self.settings.content in SPAN_MODES:
-            attributes.update((name, sendable(to_json(value))) for name, value in self._content.items())
+            # What an app sends may hold what JSON has no form for.
+            attributes.update((name, never_raise(_written, value)) for name, value in self._content.items())
         return attributes if None not in attributes.values() else _without_none(attributes)
 
     def _read_content(self, read: Callable[[Any, Clip], Attributes] | None, thing: Any) -> None:
@@ -328,6 +329,10 @@ class Call:
         if error is not None or with_details:
             details = attributes if with_details else None
             emit_events(details, self._content, error, self.settings, self._context)
+
+
+def _written(content: Any) -> str:
+    return sendable(to_json(content))
 
 
 def _without_none(attributes: Attributes) -> Attributes:

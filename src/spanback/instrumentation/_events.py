@@ -52,7 +52,7 @@ def describe(error: BaseException | None, settings: Settings, with_message: Coll
     if settings.content in with_message:
         description = never_raise(str, error) or ""
     else:
-        codes = (getattr(error, "status_code", None), getattr(error, "code", None))
+        codes = [never_raise(getattr, error, name, None) for name in ("status_code", "code")]
         description = " ".join(str(code) for code in codes if isinstance(code, (int, str)))
     return sendable(description)[: settings.content_limit_bytes]
 

@@ -16,6 +16,8 @@ from spanback.instrumentation._adapter import Attributes
 # The conventions' explicit bucket boundaries.
 DURATION_BUCKETS_S: Sequence[float] = tuple(0.01 * 2**power for power in range(14))
 TOKEN_BUCKETS: Sequence[float] = tuple(float(4**power) for power in range(14))
+TOKENS_LIMIT: Final = 1 << 40
+"""Of one call, beyond which a server's word is not taken: a sum of more than 64 bits would end all metrics for good."""
 
 _DIMENSIONS = (
     sc.GEN_AI_OPERATION_NAME,
@@ -120,11 +122,11 @@ class ClientMetrics:
             (sc.GEN_AI_USAGE_INPUT_TOKENS, self._input_tokens),
             (sc.GEN_AI_USAGE_OUTPUT_TOKENS, self._output_tokens),
         ):
-            if attribute in attributes:
+            if 0 <= attributes.get(attribute, -1) <= TOKENS_LIMIT:
                 histogram.record(attributes[attribute], dimensions, context)
         for attribute, counter, is_always in self._usage:
             tokens = attributes.get(attribute, 0)
-            if tokens or is_always:
+            if (tokens or is_always) and 0 <= tokens <= TOKENS_LIMIT:
                 counter.add(tokens, of_tokens, context)
 
     def record_chunks(self, attributes: Attributes, times_s: Sequence[float], context: Any) -> None:

@@ -93,20 +93,23 @@ class Noticing:
         return self._is_needed and any(module in sys.modules for module in _INSTRUMENTATIONS)
 
     def on_start(self, span: Any, parent_context: Context | None = None) -> None:
-        """Hands a span to the call that it was started in."""
+        """Hands a span to the call that it was started in. Never raises: the app has just begun the span."""
         if not self._is_live or peer_of(span, is_inside=True) is None:
             return
         note(span)
         context = otel_context.get_current() if parent_context is None else parent_context
         found: Any = context.get(CAPTURE)
-        if found is not None:
+        if found is not None and not found:  # the first counts; a task that outlives the call may go on making spans
             found.append(span)
         # Some say what they are only at their end, and begin where no call of ours is around them.
         if found is not None or peer_of(span) is not None or unseen_peer() is not None:
             never_raise(apply_to, span, context)
 
     def on_end(self, span: Any) -> None:
-        """Makes the response of a span known by its id. The innermost span of a call ends first, and counts."""
+        """Makes the response of a span known by its id. The innermost span of a call ends first, and counts.
+
+        Never raises: the app is just ending the span.
+        """
         scope = span.instrumentation_scope
         if not self._is_live or scope is None or scope.name == SCOPE_NAME:
             return
@@ -168,9 +171,9 @@ def _id_in_output(attributes: Mapping[str, Any]) -> str | None:
 
 def _handle(span: Any, attributes: Mapping[str, Any]) -> Handle:
     context = span.get_span_context()
-    found = map(attributes.get, _DIMENSIONS)
-    said = [one if one is None or (type(one) is str and one.isascii() and one) else text(one) for one in found]
+    said = [None if one is None else text(one) for one in map(attributes.get, _DIMENSIONS)]
     model, prompt, version, conversation, experiment, variant = said
+    tags = attributes.get(sc.TAGS)
     return (
         context.trace_id,
         context.span_id,
@@ -181,7 +184,7 @@ def _handle(span: Any, attributes: Mapping[str, Any]) -> Handle:
         prompt,
         version,
         conversation,
-        tuple(attributes.get(sc.TAGS) or ()),
+        tuple(filter(None, map(text, tags))) if isinstance(tags, (tuple, list)) else (),
         experiment,
         variant,
         OPEN_SPANS.root_of(span),

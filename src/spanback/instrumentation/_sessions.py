@@ -74,15 +74,15 @@ class _Conversation:
     def __del__(self) -> None:
         ended = (time_ns(), perf_counter())
         for call in (*self.asked, *(one.call for one in self.open.values())):
-            ABANDONED.append(functools.partial(never_raise, call.end, ended=ended))
+            ABANDONED.append(functools.partial(call.end, ended=ended))
 
 
 def _conversation(instance: Any) -> _Conversation:
     own = vars(instance)
     found = own.get(_ATTRIBUTE)
     if found is None:
-        found = own[_ATTRIBUTE] = _Conversation()
         TELEMETRY.before_flush.add(end_abandoned)
+        found = own.setdefault(_ATTRIBUTE, _Conversation())  # one thread may send while another one receives
     return found
 
 

@@ -8,15 +8,34 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from itertools import count
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from spanback._never_raise import never_raise
 from spanback._spanref import attach
 
 _STEPS: Final = {"__next__": StopIteration, "__anext__": StopAsyncIteration}
-_patched: Final[dict[tuple[type, str], tuple[Any, Any]]] = {}
 _lock: Final = Lock()
+
+
+class _Patched(NamedTuple):
+    """A method that is watched.
+
+    Attributes:
+        original: What was there.
+        wrapper: What is there now.
+        key: Where a stream keeps its watch. It is for this wrapper alone: a method may call that of its base class, and
+            a wrapper that could not be given back stays inside of the next one.
+    """
+
+    original: Any
+    wrapper: Any
+    key: str
+
+
+_patched: Final[dict[tuple[type, str], _Patched]] = {}
+_numbers: Final = count()
 
 
 def watch_steps(stream: Any, watched: Any) -> None:
@@ -30,31 +49,26 @@ def watch_steps(stream: Any, watched: Any) -> None:
         owner = next((one for one in type(stream).__mro__ if name in vars(one)), None)
         if owner is not None:
             with _lock:
-                if (owner, name) not in _patched:
-                    _patch(owner, name)
-            object.__getattribute__(stream, "__dict__")[_key(owner, name)] = watched
+                patched = _patched.get((owner, name)) or _patch(owner, name)
+            object.__getattribute__(stream, "__dict__")[patched.key] = watched
 
 
 def give_back_steps() -> None:
-    """Puts the methods back that were there."""
+    """Puts the methods back that were there, but for those that somebody has put theirs around."""
     with _lock:
-        for (owner, name), (original, wrapper) in _patched.items():
-            if vars(owner).get(name) is wrapper:
-                setattr(owner, name, original)
+        for (owner, name), patched in _patched.items():
+            if vars(owner).get(name) is patched.wrapper:
+                setattr(owner, name, patched.original)
         _patched.clear()
 
 
-def _patch(owner: type, name: str) -> None:
-    original = vars(owner)[name]
+def _patch(owner: type, name: str) -> _Patched:
+    original, key = vars(owner)[name], f"_spanback{name}{next(_numbers)}"
     make = _async_step if name == "__anext__" else _step
-    wrapper = functools.wraps(original)(make(original, _key(owner, name)))
+    wrapper = functools.wraps(original)(make(original, key))
     setattr(owner, name, wrapper)
-    _patched[owner, name] = (original, wrapper)
-
-
-def _key(owner: type, name: str) -> str:
-    """Where a stream keeps its watch: for one method only, since that of a subclass may call that of its base."""
-    return f"_spanback{name}{id(owner)}"
+    found = _patched[owner, name] = _Patched(original, wrapper, key)
+    return found
 
 
 def _take(watched: Any, chunk: Any) -> None:

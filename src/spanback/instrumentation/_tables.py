@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial, reduce
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from spanback.instrumentation._adapter import Attributes, Body, member, text
+from spanback.instrumentation._adapter import INT_MAX, INT_MIN, Attributes, Body, member, text
+
+_IF_PLAIN: Final[dict[Any, str]] = {str: " and v and v.isascii()", int: f" and {INT_MIN} <= v <= {INT_MAX}"}
 
 
 class Field(NamedTuple):
@@ -26,7 +28,8 @@ def body_reader(*table: Field) -> Callable[[Body], Attributes]:
     """A function that reads the rows of a table from a body; a value of another type sets nothing.
 
     An int counts as a float where the attribute is one, a bool never counts as a number, and a text of a subclass of
-    str (an enum) becomes plain. It runs for every call, so it enters no function where it can do without.
+    str (an enum) becomes plain. An int of more than 64 bits sets nothing: OTLP has no form for it. It runs for every
+    call, so it enters no function where it can do without.
     """
     rows = {key: (attribute, kind) for key, attribute, kind, _ in table}
 
@@ -36,7 +39,8 @@ def body_reader(*table: Field) -> Callable[[Body], Attributes]:
             row = rows.get(key)
             if row is not None and value is not None:
                 attribute, kind = row
-                if type(value) is kind and kind is not str:
+                is_plain = type(value) is kind and kind is not str
+                if is_plain and (kind is not int or INT_MIN <= value <= INT_MAX):
                     attributes[attribute] = value
                 else:
                     _take(attributes, attribute, kind, value)
@@ -68,8 +72,7 @@ def _lines(table: Iterable[Field], of: str, indent: str, names: dict[str, Any]) 
         number = len(names)
         names[f"n{number}"], names[f"k{number}"] = attribute, kind
         yield f"{indent}v = {of}.{head}" if with_zero else f"{indent}v = {of}.{head} or None"
-        is_plain = " and v and v.isascii()" if kind is str else ""
-        yield f"{indent}if type(v) is k{number}{is_plain}: a[n{number}] = v"
+        yield f"{indent}if type(v) is k{number}{_IF_PLAIN.get(kind, '')}: a[n{number}] = v"
         yield f"{indent}elif v is not None: take(a, n{number}, k{number}, v)"
     for head, fields in inside.items():
         inner = f"{of}_{head}"
@@ -99,5 +102,6 @@ def _converted(kind: Callable[[Any], Any], value: Any) -> Any:
     if kind is str:
         return text(value)
     if kind is int or kind is float:
-        return kind(value) if type(value) is int or type(value) is kind else None
+        is_whole = type(value) is int and INT_MIN <= value <= INT_MAX
+        return kind(value) if is_whole or (kind is float and type(value) is float) else None
     return kind(value)

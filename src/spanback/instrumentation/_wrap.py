@@ -119,7 +119,7 @@ class Wrapping:
                 never_raise(patch)
 
         if module in sys.modules:
-            patch()
+            never_raise(patch)
         elif (client, module) not in self._hooked:
             self._hooked.add((client, module))
             wrapt.register_post_import_hook(on_import, module)

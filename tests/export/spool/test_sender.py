@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -441,6 +443,30 @@ def test_a_certificate_is_read(tmp_path: Path) -> None:
     """What gRPC trusts is in the file that the variable names."""
     (tmp_path / "ca.pem").write_bytes(b"certificate")
     assert _post._bytes_of(str(tmp_path / "ca.pem")) == b"certificate"
+
+
+def test_threads_that_come_at_once_start_one_sender(make: Make, backend: Backend, monkeypatch: Any) -> None:
+    """Two senders of one process would hold the same lease, and send everything twice."""
+    both = threading.Barrier(2)
+    started: list[threading.Thread] = []
+
+    class Slow(threading.Thread):
+        def __init__(self, **choices: Any) -> None:
+            with suppress(threading.BrokenBarrierError):
+                both.wait(0.2)
+            super().__init__(**choices)
+            started.append(self)
+
+    one = make(backend)
+    one.stop(5.0)
+    one.forget()
+    coming = [threading.Thread(target=one.start) for _ in range(2)]
+    monkeypatch.setattr(_sender.threading, "Thread", Slow)
+    for thread in coming:
+        thread.start()
+    for thread in coming:
+        thread.join(5.0)
+    assert len(started) == 1
 
 
 def test_a_sender_that_is_stopped_sends_no_more(backend: Backend, make: Make, store: Store, outbox: Outbox) -> None:

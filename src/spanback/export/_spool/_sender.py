@@ -84,6 +84,7 @@ class Sender:
     def forget(self) -> None:
         """Makes a new start, in a child that was forked: threads and connections stay with the parent."""
         self._thread, self._post = None, None
+        self._starting = threading.Lock()
         self._wake = threading.Event()
         self._is_hurried = False
         self._is_stopping = False
@@ -102,10 +103,11 @@ class Sender:
         Raises:
             RuntimeError: The interpreter is going down.
         """
-        if self._thread is None:
-            thread = threading.Thread(target=self._run, name=f"spanback-spool-{self._kind}", daemon=True)
-            self._thread = thread
-            thread.start()
+        with self._starting:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name=f"spanback-spool-{self._kind}", daemon=True)
+                self._thread = thread
+                thread.start()
 
     def wake(self) -> None:
         """Says that there is something to send."""

@@ -42,13 +42,6 @@ def either(thing: Any, name: str) -> Any:
     return getattr(thing, name, None)
 
 
-def whole(value: Any) -> int | None:
-    """A whole number, which the client may hold as a float."""
-    if type(value) is float and value.is_integer():
-        return int(value)
-    return value if type(value) is int else None
-
-
 def add_parts(attributes: Attributes) -> None:
     """Adds what the APIs count apart to the totals: thoughts to the output, the prompts of tools to the input."""
     for part, total in (

@@ -13,20 +13,23 @@ from dataclasses import replace
 from typing import Any, Final
 
 from spanback import semconv as sc
-from spanback.instrumentation._adapter import Attributes, Endpoint, Received, Request, Target, member, members, text
+from spanback.instrumentation._adapter import (
+    Attributes,
+    Endpoint,
+    Received,
+    Request,
+    Target,
+    member,
+    members,
+    text,
+    whole,
+)
 from spanback.instrumentation._tables import Field, body_reader, response_reader
 from spanback.instrumentation.providers import _chat, _cohere_messages
 from spanback.instrumentation.providers._places import place
 
 _MOST_FRAMES = 12
 _ID_NAMES = ("response_id", "generation_id", "id")
-
-
-def whole(number: Any) -> int | None:
-    """A count of tokens, which Cohere gives as a float."""
-    if type(number) is float and number.is_integer():
-        return int(number)
-    return number if type(number) is int else None
 
 
 def identify(thing: Any) -> tuple[str | None, None]:

@@ -23,6 +23,7 @@ from spanback.instrumentation._adapter import (
     member,
     members,
     text,
+    whole,
 )
 from spanback.instrumentation._tables import Field, body_reader, response_reader
 from spanback.instrumentation.providers import _google_contents, _google_interactions
@@ -34,7 +35,6 @@ from spanback.instrumentation.providers._google_contents import (
     camel,
     either,
     fields_of,
-    whole,
 )
 from spanback.instrumentation.providers._places import place
 

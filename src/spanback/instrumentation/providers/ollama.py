@@ -13,6 +13,7 @@ from typing import Any, Final
 from spanback import semconv as sc
 from spanback._messages import Message, OutputMessage, Part
 from spanback.instrumentation._adapter import (
+    INT_MAX,
     Attributes,
     Body,
     Clip,
@@ -38,7 +39,7 @@ def _output_type(asked: Any) -> str | None:
 
 def _token_limit(num_predict: Any) -> int | None:
     """The most tokens; a negative number asks for no limit."""
-    return num_predict if type(num_predict) is int and num_predict >= 0 else None
+    return num_predict if type(num_predict) is int and 0 <= num_predict <= INT_MAX else None
 
 
 _read_body = body_reader(
