@@ -195,7 +195,7 @@ def delivery() -> list[Panel]:
     def waiting(metric: str) -> str:
         return f"sum by (job, instance) (feedback_spool_{metric})"
 
-    of_feedback = '{exporter=~".*/feedback"}'
+    of_feedback = '{exporter=~".*feedback|kafka"}'
     queue_share = f"otelcol_exporter_queue_size{of_feedback} / otelcol_exporter_queue_capacity{of_feedback}"
     given_and_received = [
         prometheus(f"sum by (job) (increase({metric}[$__rate_interval]))", f"{{{{job}}}} {what}")
@@ -207,7 +207,7 @@ def delivery() -> list[Panel]:
         lines("Signals refused for good", waiting("dead_letters"), "{{job}} {{instance}}"),
         series("Given in applications, and received by the collector", *given_and_received, width=WIDTH),
         row("Collector"),
-        lines("How full the queue of feedback is", queue_share, "{{instance}}", unit="percentunit", low=0),
+        lines("How full the queues of feedback are", queue_share, "{{exporter}} {{instance}}", unit="percentunit", low=0),
         lines("Spans sent a second", rate("exporter_sent_spans", "exporter"), "{{exporter}}", low=0),
         lines(
             "Spans refused a second, so that applications try again",

@@ -39,7 +39,9 @@ function show({ calls, models, call_count: callCount, signal_count: signalCount 
   byId('signals').textContent = signalCount;
   byId('badge').textContent = signalCount;
   byId('nothing').hidden = callCount > 0;
-  const scores = calls.flatMap(({ feedback }) => feedback.map(({ score }) => score)).filter((score) => score !== null);
+  // What was stated alone: it is never averaged with what was inferred.
+  const stated = calls.flatMap(({ feedback }) => feedback).filter(({ type, score }) => type === 'explicit' && score !== null);
+  const scores = stated.map(({ score }) => score);
   const mean = scores.reduce((sum, score) => sum + score, 0) / scores.length;
   byId('mean').textContent = models.length && scores.length ? signed(mean.toFixed(2)) : '–';
   list.replaceChildren(...calls.reverse().map(card));
