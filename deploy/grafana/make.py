@@ -207,7 +207,9 @@ def delivery() -> list[Panel]:
         lines("Signals refused for good", waiting("dead_letters"), "{{job}} {{instance}}"),
         series("Given in applications, and received by the collector", *given_and_received, width=WIDTH),
         row("Collector"),
-        lines("How full the queues of feedback are", queue_share, "{{exporter}} {{instance}}", unit="percentunit", low=0),
+        lines(
+            "How full the queues of feedback are", queue_share, "{{exporter}} {{instance}}", unit="percentunit", low=0
+        ),
         lines("Spans sent a second", rate("exporter_sent_spans", "exporter"), "{{exporter}}", low=0),
         lines(
             "Spans refused a second, so that applications try again",

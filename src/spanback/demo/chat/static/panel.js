@@ -40,8 +40,8 @@ function show({ calls, models, call_count: callCount, signal_count: signalCount 
   byId('badge').textContent = signalCount;
   byId('nothing').hidden = callCount > 0;
   // What was stated alone: it is never averaged with what was inferred.
-  const stated = calls.flatMap(({ feedback }) => feedback).filter(({ type, score }) => type === 'explicit' && score !== null);
-  const scores = stated.map(({ score }) => score);
+  const stated = calls.flatMap(({ feedback }) => feedback).filter(({ type }) => type === 'explicit');
+  const scores = stated.map(({ score }) => score).filter((score) => score !== null);
   const mean = scores.reduce((sum, score) => sum + score, 0) / scores.length;
   byId('mean').textContent = models.length && scores.length ? signed(mean.toFixed(2)) : '–';
   list.replaceChildren(...calls.reverse().map(card));
