@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from importlib.util import find_spec
+from inspect import getsource
 from typing import Any
 
 from google import genai
-from google.genai import _api_client
+from google.genai import _api_client, models
 
 from tests.clients.cases import ClientCase, Style
 from tests.clients.wire import WireAnswer, WireRequest, WireServer, as_json, as_sse
@@ -192,6 +194,12 @@ def known(kind: Any, field: str, attributes: dict[str, Any]) -> dict[str, Any]:
     return attributes if field in kind.model_fields else {}
 
 
+def response_id(number: int) -> dict[str, Any]:
+    """The id of a response, where this release takes it over from the Gemini API; some have a field, for Vertex AI."""
+    is_told = "responseId" in getsource(models._GenerateContentResponse_from_mldev)
+    return {"gen_ai.response.id": f"resp-{number}"} if is_told else {}
+
+
 def generated(number: int) -> dict[str, Any]:
     """All attributes of generated content that answers the request with a number."""
     usage = genai.types.GenerateContentResponseUsageMetadata
@@ -201,7 +209,7 @@ def generated(number: int) -> dict[str, Any]:
         "gen_ai.usage.output_tokens": 4,
         **known(usage, "prompt_tokens_details", TEXTS),
         **known(usage, "thoughts_token_count", THOUGHTS),
-        **known(genai.types.GenerateContentResponse, "response_id", {"gen_ai.response.id": f"resp-{number}"}),
+        **response_id(number),
     }
 
 
@@ -231,6 +239,8 @@ CONTENT = {
 WITH_TOOLS = {**CONTENT, "gen_ai.tool.definitions": [{"type": "function", "name": "weather"}]}
 UNARY = ("no-choices", "null-usage", "content-null", "html", "not-json")
 STREAMED = ("no-choices", "null-usage", "content-null", "empty-stream", "cut-stream", "html")
+# The first releases with interactions give a page as it is, which has no status; later ones raise.
+FETCHED_UNARY = UNARY if find_spec("google.genai._gaos") else ("no-choices", "null-usage", "content-null", "not-json")
 
 
 def weather(city: str) -> str:
@@ -307,7 +317,7 @@ def styles(is_async: bool) -> list[Style]:
 
     def fetch(name: str, call: Any, **more: Any) -> Style:
         given = {"span_name": "fetch_response", "attributes": FETCHED, "content": {"gen_ai.output.messages": SAID}}
-        return interaction(name, call, **given, **more)
+        return interaction(name, call, **{"odd": FETCHED_UNARY, **given, **more})
 
     twice = generated(2)
     return [
@@ -348,6 +358,7 @@ def styles(is_async: bool) -> list[Style]:
             "interactions.get streamed",
             lambda client, model: client.interactions.get(id=model, stream=True),
             is_stream=True,
+            odd=STREAMED,
         ),
     ]
 

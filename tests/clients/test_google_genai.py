@@ -286,11 +286,6 @@ def test_the_totals_include_what_is_counted_apart() -> None:
     }
 
 
-def test_no_endpoint_but_the_targets() -> None:
-    """Each target names its endpoint, so that none is to be found by a call's arguments."""
-    assert google_genai.ADAPTER.find_endpoint((), {}) is None
-
-
 async def test_an_async_stream_that_is_never_read(bench: Any) -> None:
     """An async stream that nobody reads ends its span when it is dropped."""
     bench.instrument()
@@ -407,12 +402,26 @@ def test_steps() -> None:
 
 @pytest.mark.parametrize("is_vertex", [True, False])
 def test_interactions_of_the_client_before(is_vertex: bool) -> None:
-    """The interactions of older releases know their server by another name, and keep a stream's iterator elsewhere."""
-    adapter = SimpleNamespace(is_vertex_ai=lambda: is_vertex)
-    resource = SimpleNamespace(_client=SimpleNamespace(base_url="http://localhost:1", client_adapter=adapter))
-    assert interactions.server_of(resource) == ("http://localhost:1", is_vertex)
+    """The interactions of older releases are found by their paths, and their client says whose models it asks."""
+    url = SimpleNamespace(host="localhost", port=1, scheme="http")
+    client = SimpleNamespace(_base_url=url, client_adapter=SimpleNamespace(is_vertex_ai=lambda: is_vertex))
+    before = "v1/projects/p/locations/l" if is_vertex else "/v1"
+
+    def asked(method: str, path: str, **body: Any) -> Any:
+        kwargs = {
+            "options": SimpleNamespace(method=method, url=f"{before}{path}", json_data=body or None, extra_json=None)
+        }
+        endpoint = google_genai.ADAPTER.find_endpoint((), kwargs)
+        return endpoint and google_genai.ADAPTER.read(endpoint, client, (), kwargs)
+
+    created, fetched = asked("POST", "/interactions", model="model-1"), asked("GET", "/interactions/v1_1")
+    assert (created.endpoint.operation, created.model) == ("generate_content", "model-1")
+    assert (created.server_address, created.server_port) == ("localhost", 1)
+    assert created.provider == ("gcp.vertex_ai" if is_vertex else "gcp.gemini")
+    assert fetched.endpoint.read_request(fetched.body) == {"gen_ai.response.id": "v1_1"}
+    assert asked("POST", "/interactions/v1_1/cancel") is asked("DELETE", "/interactions/v1_1") is None
     stream = SimpleNamespace(_iterator=iter(()), response="body")
-    received = interactions.sort(stream, is_stream=True)
+    received = google_genai.ADAPTER.sort(created, stream)
     assert (received.stream, received.slot, received.body) == (stream, "_iterator", "body")
 
 

@@ -37,6 +37,7 @@ from spanback.instrumentation.providers._google_contents import (
     fields_of,
 )
 from spanback.instrumentation.providers._places import place
+from spanback.instrumentation.providers._stainless import StainlessAdapter
 
 _VERTEX_HOSTS: Final = "aiplatform.googleapis.com"
 _OUTPUT_TYPES: Final = {"application/json": "json", "text/plain": "text"}
@@ -193,12 +194,14 @@ class GoogleAdapter:
         """The public methods. The newer interactions are in a module that is imported when they are first used."""
         return _TARGETS
 
-    def find_endpoint(self, _args: Sequence[Any], _kwargs: Mapping[str, Any]) -> Endpoint | None:
-        """Each target has its own endpoint."""
-        return None
+    def find_endpoint(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Endpoint | None:
+        """Each target has its own endpoint, but for those of the interactions before."""
+        return _BEFORE.find_endpoint(args, kwargs)
 
     def read(self, endpoint: Endpoint, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Request:
         """The call as the app made it: nothing is consumed, and nothing is transformed yet."""
+        if endpoint is _CREATE_BEFORE or endpoint is _FETCH_BEFORE:
+            return _BEFORE.read(endpoint, instance, args, kwargs)
         if endpoint is _CREATE or endpoint is _FETCH:
             url, is_vertex = _google_interactions.server_of(instance)
             if endpoint is _FETCH:
@@ -218,6 +221,8 @@ class GoogleAdapter:
 
     def sort(self, request: Request, result: Any) -> Received | None:
         """Tells whole responses and streams apart. Synchronous streams of content are late, and never come here."""
+        if request.endpoint is _CREATE_BEFORE or request.endpoint is _FETCH_BEFORE:
+            return _BEFORE.sort(request, result)
         if request.endpoint is _STREAM:
             return Received(stream=result)
         is_interaction = request.endpoint is _CREATE or request.endpoint is _FETCH
@@ -267,10 +272,40 @@ _FETCH: Final = Endpoint(
     is_inference=False,
     identify=_google_interactions.identify,
 )
+# Up to some release the interactions came of another generator, whose raw resources hold methods of their own.
+_CREATE_BEFORE: Final = replace(_CREATE)
+_FETCH_BEFORE: Final = replace(_FETCH)
+
+
+def find_by_path(method: str, path: str) -> Endpoint | None:
+    """The endpoint of the interactions before, whose paths begin with the API's version, and a project on Vertex AI."""
+    head, _, last = path.rpartition("/")
+    if method == "post":
+        return _CREATE_BEFORE if last == "interactions" else None
+    return _FETCH_BEFORE if method == "get" and head.endswith("/interactions") else None
+
+
+def provider_of(host: str) -> str:
+    """Whose models are behind a host name."""
+    return _provider(host, is_vertex=False)
+
+
+def provider_of_client(client: Any) -> str | None:
+    """Vertex AI, where a client of the interactions before says that it is its."""
+    adapter = getattr(client, "client_adapter", None)
+    return "gcp.vertex_ai" if adapter is not None and adapter.is_vertex_ai() else None
+
+
+_BEFORE: Final = StainlessAdapter(
+    client="google.genai._interactions",
+    endpoints={},
+    find_by_prefix=find_by_path,
+    provider_of=provider_of,
+    provider_of_client=provider_of_client,
+)
 _MODELS: Final = "google.genai.models"
 _GENERATED: Final = "google.genai._gaos"
 _NEXT: Final = f"{_GENERATED}.google_genai"
-_STAINLESS: Final = "google.genai._interactions.resources.interactions"
 _TARGETS: Final = (
     Target(_MODELS, "Models.generate_content", is_async=False, endpoint=_GENERATE),
     Target(_MODELS, "AsyncModels.generate_content", is_async=True, endpoint=_GENERATE),
@@ -283,9 +318,6 @@ _TARGETS: Final = (
     Target(_NEXT, "AsyncGeminiNextGenInteractions.create", is_async=True, endpoint=_CREATE),
     Target(_NEXT, "GeminiNextGenInteractions.get", is_async=False, endpoint=_FETCH),
     Target(_NEXT, "AsyncGeminiNextGenInteractions.get", is_async=True, endpoint=_FETCH),
-    Target(_STAINLESS, "InteractionsResource.create", is_async=False, endpoint=_CREATE, unless=_GENERATED),
-    Target(_STAINLESS, "AsyncInteractionsResource.create", is_async=True, endpoint=_CREATE, unless=_GENERATED),
-    Target(_STAINLESS, "InteractionsResource.get", is_async=False, endpoint=_FETCH, unless=_GENERATED),
-    Target(_STAINLESS, "AsyncInteractionsResource.get", is_async=True, endpoint=_FETCH, unless=_GENERATED),
+    *(target._replace(unless=_GENERATED) for target in _BEFORE.targets),
 )
 ADAPTER: Final = GoogleAdapter()
