@@ -111,6 +111,15 @@ def test_the_table_of_clients_is_the_matrix():
     assert langchain() in README
 
 
+def test_a_release_in_between_is_tested_of_each_client():
+    """Of each client but LiteLLM one release between the oldest and the newest is tested, as the README says."""
+    from tests.clients.table import between, listed, newest, oldest
+
+    names = {"openai", *(case.distribution for case in listed())} - {"litellm"}
+    found = {name: [[*map(int, of()[name].split("."))] for of in (oldest, between, newest)] for name in names}
+    assert {name for name, (first, middle, last) in found.items() if not first < middle < last} == set()
+
+
 def test_every_variable_named_is_one_that_is_read():
     """The README's variables and those that the settings read are the same."""
     source = Path(_settings.__file__).read_text(encoding="utf-8")

@@ -16,9 +16,18 @@ _PINNED = re.compile(r'"([A-Za-z0-9_.-]+)==([^"]+)"')
 
 def oldest() -> dict[str, str]:
     """The oldest version of each distribution that the tests run with, from the tox environments."""
+    return _pinned("oldest")
+
+
+def between() -> dict[str, str]:
+    """The versions in the environment of those that are neither the oldest nor the newest."""
+    return _pinned("between")
+
+
+def _pinned(environments: str) -> dict[str, str]:
     text = (ROOT / "pyproject.toml").read_text()
-    environments = text.split("[tool.tox.env.")[1:]
-    pins = [pin for one in environments if one.startswith("oldest") for pin in _PINNED.findall(one)]
+    sections = [one for one in text.split("[tool.tox.env.")[1:] if one.startswith(environments)]
+    pins = [pin for one in sections for pin in _PINNED.findall(one)]
     # What an environment needs besides may be newer there than in the one that it is itself the subject of.
     pins.sort(key=lambda pin: [int(part) for part in pin[1].split(".") if part.isdigit()], reverse=True)
     return {name.lower(): ".".join(version.split(".")[:2]) for name, version in pins}
@@ -59,11 +68,15 @@ def row(case: ClientCase) -> str:
     return f"| `{case.client}` | {versions(name)} | {', '.join(styles)}{case.note} |"
 
 
+def listed() -> list[ClientCase]:
+    """The clients of the table, but for the one that has a matrix of its own."""
+    return [importlib.import_module(f"tests.clients.{name}").CASE for name in MODULES if not name.endswith("_async")]
+
+
 def table() -> str:
     """The whole table, but for the clients that are tested in environments of their own."""
-    cases = [importlib.import_module(f"tests.clients.{name}").CASE for name in MODULES if not name.endswith("_async")]
     return "\n".join(
-        ["| client | versions | call styles, each sync and async |", "|---|---|---|", openai(), *map(row, cases)]
+        ["| client | versions | call styles, each sync and async |", "|---|---|---|", openai(), *map(row, listed())]
     )
 
 
