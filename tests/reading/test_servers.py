@@ -136,6 +136,7 @@ def test_what_is_no_answer_of_jaeger_is_told(server: Scripted, answer: Answer) -
         "clickhouse+http:nowhere",
         "jaeger+http://me:secret@[::1",
         "tempo+http://me:secret@localhost:99999",
+        "clickhouse+https://me:secret@[::1/otel",
     ],
 )
 def test_what_is_no_address_is_told(address: str) -> None:

@@ -95,6 +95,7 @@ def _tempo(rest: str, kind: str, headers: Mapping[str, str] | None, choices: dic
 
 
 def _clickhouse(rest: str, kind: str, headers: Mapping[str, str] | None, choices: dict[str, Any]) -> Reader:
+    _server(rest, kind, headers)  # which says what is no address
     parts = urlsplit(f"http:{rest}")
     server = _server(parts._replace(scheme="", path="", query="", fragment="").geturl(), kind, headers)
     database = parts.path.strip("/")
