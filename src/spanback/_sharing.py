@@ -41,10 +41,14 @@ class Sharing:
             self._is_at_exit = True
             atexit.register(self.flush)
 
-    def flush(self) -> None:
-        """Waits until the index has been told of all responses, or for the time that a flush may take."""
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Waits until the index has been told of all responses.
+
+        Args:
+            timeout_s: For no longer than so many seconds; for those that the exit may take when None.
+        """
         if self.index is not None:
-            self.index.flush(_settings.current().flush_timeout_s)
+            self.index.flush(_settings.current().flush_timeout_s if timeout_s is None else timeout_s)
 
 
 SHARING: Final = Sharing()

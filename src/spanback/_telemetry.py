@@ -72,8 +72,8 @@ class Telemetry:
     """
 
     def __init__(self) -> None:
-        self.before_flush: set[Callable[[], None]] = set()
-        """What puts an end to loose ends before everything is flushed."""
+        self.before_flush: set[Callable[[float], object]] = set()
+        """What puts an end to loose ends before everything is flushed; it is told how many seconds it may take."""
         self.on_tracer_provider: Callable[[trace.TracerProvider], None] | None = None
         """Is told of the tracer provider in force, whoever set it, before its first span of ours."""
         self.on_abandoned: Callable[[Handle, str | None, str | None], None] | None = None

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from spanback import export
+from spanback._telemetry import TELEMETRY
 from spanback.export._flush import LEAVING, Lanes, Leaving
 from spanback.export._guard import Address, Guard
 
@@ -125,6 +126,30 @@ def test_flush_forgets_processors_that_are_gone() -> None:
     leaving.add_processor("traces", Held(False))
 
     assert leaving.flush(3.0) is True
+
+
+def test_one_that_raises_keeps_no_other_from_its_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be flushed is told by the answer, and all else has left."""
+    leaving = Leaving(Lanes())
+    provider, processor = Held(True), Held(True)
+    monkeypatch.setattr(provider, "force_flush", lambda _millis: 1 / 0)
+    flushed: list[int] = []
+    monkeypatch.setattr(processor, "force_flush", flushed.append)
+    monkeypatch.setattr(TELEMETRY, "providers", lambda: {"traces": provider})
+    leaving.add_processor("traces", processor)
+
+    assert leaving.flush(3.0) is False
+    assert len(flushed) == 1
+
+
+def test_what_is_tied_up_before_has_no_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told how long it may take, and one that raises stops nothing."""
+    told: list[float] = []
+    monkeypatch.setattr(TELEMETRY, "before_flush", {told.append, lambda _timeout_s: 1 / 0})
+    monkeypatch.setattr(TELEMETRY, "providers", dict)
+
+    assert Leaving(Lanes()).flush(3.0) is True
+    assert 2.0 < told[0] <= 3.0
 
 
 def test_closing_shuts_every_provider_down_and_says_which_was_late(caplog: pytest.LogCaptureFixture) -> None:

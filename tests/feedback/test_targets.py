@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -221,6 +222,21 @@ def test_a_span_of_the_sdk_gives_its_dimensions_and_start(telemetry: InMemoryTel
     (row,) = telemetry.feedback
     assert row.attributes["feedback.target.scope"] == "span"
     assert row.attributes["gen_ai.conversation.id"] == "conv-1"
+
+
+class Id(str, enum.Enum):
+    """An id of a class of the client's own."""
+
+    ONE = "chatcmpl-1"
+
+
+@pytest.mark.parametrize("target", [Thing(id=Id.ONE), {"id": Id.ONE}, handled(id=Id.ONE, model=Id.ONE)])
+def test_ids_become_plain_text(telemetry: InMemoryTelemetry, target: Any) -> None:
+    """What is set on a span is of the exact type that the SDK asks for."""
+    record_feedback(target, score=1)
+    attributes = dict(telemetry.spans[0].attributes or {})
+    assert {type(value) for name, value in attributes.items() if name.startswith("gen_ai.")} == {str}
+    assert attributes["gen_ai.response.id"] == "chatcmpl-1"
 
 
 class Proxy:

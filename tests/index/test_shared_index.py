@@ -316,6 +316,19 @@ def test_there_is_one_thread() -> None:
     assert index.close(5)
 
 
+def test_a_flush_waits_for_an_index_no_longer_than_asked(telemetry: InMemoryTelemetry) -> None:
+    """The app's own limit goes before that of the exit."""
+    released = threading.Event()
+    index = Dictionary()
+    index.put = lambda _response_id, _ref: released.wait(10)
+    start(telemetry, index=index)
+    RESPONSES.add("resp_1", HANDLE)
+    since_s = time.monotonic()
+    spanback.flush(0.1)
+    assert time.monotonic() - since_s < 2.0
+    released.set()
+
+
 def test_an_index_is_flushed_only_while_it_is_in_force(telemetry: InMemoryTelemetry) -> None:
     """At the exit of a process that has taken its index back, nothing is waited for."""
     own = Own()

@@ -120,15 +120,16 @@ class Leaving:
 
     def flush(self, timeout_s: float) -> bool:
         """Sends what is held; described at `spanback.export.flush`."""
+        deadline = time.monotonic() + timeout_s
         self._lanes.open()
         for tie_up in tuple(TELEMETRY.before_flush):
-            tie_up()
+            never_raise(tie_up, max(0.0, deadline - time.monotonic()))
         providers = {
             signal: [provider, *self._processors.get(signal, ())] for signal, provider in TELEMETRY.providers().items()
         }
-        deadline = time.monotonic() + timeout_s
         late = self._lanes.run(
-            {signal: partial(_flush, held, deadline) for signal, held in providers.items()}, timeout_s
+            {signal: partial(_flush, held, deadline) for signal, held in providers.items()},
+            max(0.0, deadline - time.monotonic()),
         )
         is_drained = self.drain_spools is None or self.drain_spools(max(0.0, deadline - time.monotonic()))
         return is_drained and not late and not any(guard.failing for guard in self.guards)
@@ -142,8 +143,13 @@ def _shut(shutdown: Callable[[], object]) -> bool:
 def _flush(held: Iterable[Any], deadline: float) -> bool:
     # Those that the API provides while nobody has set any have nothing to flush.
     flushes = [thing.force_flush for thing in held if hasattr(thing, "force_flush")]
-    taken = [flush(int(max(0.0, deadline - time.monotonic()) * 1_000)) for flush in flushes]
-    return False not in taken  # processors of others may say nothing
+    taken = [never_raise(_taken, flush, deadline) is True for flush in flushes]  # all of them, whatever one raises
+    return all(taken)
+
+
+def _taken(flush: Callable[[int], object], deadline: float) -> bool:
+    # Processors of others may say nothing.
+    return flush(int(max(0.0, deadline - time.monotonic()) * 1_000)) is not False
 
 
 def _work(queue: SimpleQueue[_Job]) -> None:

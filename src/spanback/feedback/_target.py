@@ -323,7 +323,7 @@ def _described(span: trace.Span, ref: SpanRef) -> Target | None:
 
 def _text_of(mapping: Mapping[object, object], key: str) -> str | None:
     value = mapping.get(key)
-    return value if isinstance(value, str) and value else None
+    return (str.__str__(value) or None) if isinstance(value, str) else None
 
 
 def _tags_of(attributes: Mapping[object, object]) -> tuple[str, ...]:
@@ -343,6 +343,7 @@ def _id_in(response: Mapping[object, object]) -> str | None:
 def _first_text(target: object, names: tuple[str, ...]) -> str | None:
     for name in names:
         value = getattr(target, name, None)
-        if isinstance(value, str) and value:
-            return value
+        plain = str.__str__(value) if isinstance(value, str) else ""  # what is set on a span must be of the exact type
+        if plain:
+            return plain
     return None

@@ -172,10 +172,16 @@ def _open(
     finally:
         if token is not None:
             otel_context.detach(token)
-    call = Call(request, span, context, start_time_ns, is_own=True, attributes=attributes)
-    call.is_lifted = is_lifted
-    call.attempts = attempts
-    return call
+    return Call(
+        request,
+        span,
+        context,
+        start_time_ns,
+        is_own=True,
+        attributes=attributes,
+        attempts=attempts,
+        is_lifted=is_lifted,
+    )
 
 
 class Capture:

@@ -45,8 +45,8 @@ _SPAN_KEY: Final = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, Conte
 _DIMENSIONS: Final = (sc.GEN_AI_PROMPT_NAME, sc.GEN_AI_PROMPT_VERSION, sc.GEN_AI_CONVERSATION_ID)
 
 
-def end_abandoned() -> None:
-    """Ends the calls of abandoned streams, as of the moment they were abandoned. Never raises."""
+def end_abandoned(_timeout_s: float = 0.0) -> None:
+    """Ends the calls of abandoned streams, as of the moment they were abandoned; nothing of it waits. Never raises."""
     with suppress(IndexError):  # another thread was faster
         while ABANDONED:
             never_raise(ABANDONED.popleft())
@@ -65,12 +65,23 @@ class Call:
 
     A span that does not record costs almost nothing, but the response still carries its handle: feedback is given on
     responses that were not sampled, too.
+
+    Args:
+        request: What is asked for.
+        span: Of the call, which is open.
+        context: In which the call is made.
+        start_time_ns: When it began, in ns since the epoch.
+        is_own: Whether the span is one of ours, and not somebody else's.
+        attributes: Those that the span has begun with.
+        attempts: What the call's attempt belongs to, of a client that makes several; None for all others.
+        is_lifted: Whether the span is made although somebody around it suppresses all instrumentations.
     """
 
     __slots__ = (
         "_attributes",
         "_content",
         "_context",
+        "_is_lifted",
         "_is_read",
         "_open",
         "_requested",
@@ -80,7 +91,6 @@ class Call:
         "attempts",
         "handle",
         "has_content",
-        "is_lifted",
         "request",
         "settings",
         "start_s",
@@ -95,10 +105,12 @@ class Call:
         *,
         is_own: bool,
         attributes: Attributes | None = None,
+        attempts: Attempts | None = None,
+        is_lifted: bool = False,
     ) -> None:
         self.request = request
-        self.attempts: Attempts | None = None
-        self.is_lifted = False
+        self.attempts = attempts
+        self._is_lifted = is_lifted
         endpoint = request.endpoint
         self._span = span
         entry = entry_of(context)
@@ -266,7 +278,7 @@ class Call:
         except IndexError:
             return
         end_time_ns, end_s = ended or (time_ns(), perf_counter())
-        token = lift() if self.is_lifted else None
+        token = lift() if self._is_lifted else None
         try:
             if self._is_read:
                 added = self._read_response(response, error, first_chunk_s)
