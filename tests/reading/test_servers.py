@@ -53,6 +53,8 @@ class Scripted:
                 answer = (404, b"nothing here") if find is None else find({**params, "body": body})
                 status, content = answer if isinstance(answer, tuple) else (200, json.dumps(answer).encode())
                 self.send_response(status)
+                if 300 <= status < 400:
+                    self.send_header("Location", content.decode())
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
@@ -152,6 +154,25 @@ def test_what_looks_like_an_address_says_how_one_begins(address: str) -> None:
     """Where there is no such file, which is what it would be otherwise."""
     with pytest.raises(SourceError, match=r"\Aan address: begins with jaeger\+http://"):
         reading.open([address])
+
+
+def test_no_other_server_gets_the_password(server: Scripted) -> None:
+    """A redirect is followed on the same server only."""
+    server.answers["/elsewhere"] = lambda _: {"traces": []}
+    address = f"tempo+http://me:secret@{server.address}"
+    server.answers["/api/search"] = lambda _: (302, b"/elsewhere")
+    with reading.open(address, since_ns=RECENT_NS) as reader:
+        assert list(reader.feedback()) == []
+    assert [(path, "authorization" in headers) for path, _, headers in server.asked] == [
+        ("/api/search", True),
+        ("/elsewhere", True),
+    ]
+    there = f"http://localhost:{server.server.server_port}/elsewhere"
+    server.answers["/api/search"] = lambda _: (302, there.encode())
+    with reading.open(address, since_ns=RECENT_NS) as reader, pytest.raises(SourceError, match="answers 302"):
+        reader.feedback()
+    assert server.asked[2:] == [server.asked[-1]]
+    assert server.asked[-1][0] == "/api/search"
 
 
 def test_a_question_after_a_failure_is_asked_anew(server: Scripted) -> None:

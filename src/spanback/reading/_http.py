@@ -8,7 +8,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from http.client import HTTPMessage
+from typing import IO, Any, Final
 from urllib.parse import SplitResult, unquote, urlencode, urlsplit
 
 from spanback.errors import SourceError
@@ -38,7 +39,7 @@ class Server:
         self._headers = dict(headers or {})
         # A proxy must not be asked for what is on this machine.
         proxies = [urllib.request.ProxyHandler({})] if parts.hostname in _LOOPBACK else []
-        self._opener = urllib.request.build_opener(*proxies)
+        self._opener = urllib.request.build_opener(_SameServer, *proxies)
 
     def basic_auth(self) -> None:
         """Sends user name and password, where there are some, by HTTP's own scheme."""
@@ -82,6 +83,18 @@ class Server:
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             raise SourceError(place, f"does not answer: {reason}") from None
+
+
+class _SameServer(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect on the same server only: every request says user name and password."""
+
+    def redirect_request(  # noqa: PLR0917 - the base's own arguments
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        """The request to go on with; None makes the redirect an error."""
+        old, new = urlsplit(req.full_url), urlsplit(newurl)
+        is_same = old.netloc == new.netloc and new.scheme in {old.scheme, "https"}
+        return super().redirect_request(req, fp, code, msg, headers, newurl) if is_same else None
 
 
 class _NotThereError(SourceError):
