@@ -425,6 +425,15 @@ def test_interactions_of_the_client_before(is_vertex: bool) -> None:
     assert (received.stream, received.slot, received.body) == (stream, "_iterator", "body")
 
 
+def test_a_raw_response_that_tells_of_an_error() -> None:
+    """In some releases a raw response says that the call failed, and only its parse() raises: the span is an error."""
+    body = SimpleNamespace(is_stream_consumed=True, status_code=429, content=b'{"error": {}}')
+    received = interactions.sort(SimpleNamespace(_parsed_by_type={}, http_response=body), is_stream=False)
+    assert interactions.read_response(received.response)["error.type"] == "429"
+    fetched = interactions.read_fetched(received.response)
+    assert (fetched["error.type"], fetched["gen_ai.response.status"]) == ("429", None)
+
+
 class Event:
     """An event of a stream."""
 

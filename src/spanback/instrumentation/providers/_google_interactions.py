@@ -81,6 +81,9 @@ def sort(result: Any, is_stream: bool) -> Received | None:
         return None
     if is_stream or not result.http_response.is_stream_consumed:
         return Received(pending=own["_parsed_by_type"], body=result.http_response, holder=result)
+    if result.http_response.status_code >= 400:  # in some releases the app's own parse() is what raises
+        errors = [{"code": str(result.http_response.status_code)}]
+        return Received(response={"status": "failed", "is_broken": True, "errors": errors})
     try:
         return Received(response=json.loads(result.http_response.content))
     except ValueError:
