@@ -133,9 +133,13 @@ def test_an_endpoint_that_does_not_answer_costs_no_more_than_the_bounded_wait(tm
     """The demo is whole in the folder even though nothing listens at the endpoint, which is named."""
     endpoint = "http://127.0.0.1:9"
     ended = spanback(
-        "demo", "--quiet", cwd=tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, SPANBACK_FLUSH_TIMEOUT_S="0.3"
+        *("demo", "--quiet", "--out", "my demo"),
+        cwd=tmp_path,
+        OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
+        SPANBACK_FLUSH_TIMEOUT_S="0.3",
     )
     assert ended.code == 0
+    assert "\n  spanback show 'my demo' --negative\n" in ended.out
     assert f"Not all of it has reached {endpoint}." in ended.out
 
 

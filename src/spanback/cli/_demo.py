@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -216,7 +217,8 @@ def _tell_next(console: Console, folder: Path, *, has_left: bool) -> None:
         lines.append(f"Sent to {public_address(endpoint)} as well: search for service {SERVICE_NAME} there.")
     elif endpoint:
         lines.append(f"Not all of it has reached {public_address(endpoint)}.")
-    lines += ["Next:", f"  spanback show {folder}", f"  spanback show {folder} --negative"]
+    show = shlex.join(["spanback", "show", str(folder)])
+    lines += ["Next:", f"  {show}", f"  {show} --negative"]
     if not endpoint:
         lines.append("  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 spanback demo")
         lines.append(
