@@ -113,6 +113,8 @@ class Client:
             closing = close() if close is not None else None
             if inspect.isawaitable(closing):
                 await closing
+            if client is vars(litellm).get("module_level_aclient"):
+                del litellm.module_level_aclient  # which is made anew when it is asked for
         kept.flush_cache()
         if litellm.aclient_session is not None:
             await litellm.aclient_session.aclose()
@@ -304,11 +306,22 @@ class Router:
         self._router = litellm.Router([{"model_name": "any", "litellm_params": given}], num_retries=0)
         self._is_async = client.is_async
 
-    def chat(self, **more: Any) -> Any:
-        """A chat completion."""
-        function = self._router.acompletion if self._is_async else self._router.completion
-        result = function(model="any", messages=MESSAGES, temperature=0.5, max_tokens=50, **more)
-        return for_app(result, more, is_async=self._is_async)
+    def call(self, name: str, **more: Any) -> Any:
+        """Calls a method of the router, or its async twin."""
+        function = getattr(self._router, f"a{name}" if self._is_async else name)
+        return for_app(function(model="any", **more), more, is_async=self._is_async)
+
+
+def routed_chat(**more: Any) -> Callable[[Any, str], Any]:
+    """A chat completion through a router."""
+    asked = {"messages": MESSAGES, "temperature": 0.5, "max_tokens": 50, **more}
+    return lambda client, model: Router(client, model).call("completion", **asked)
+
+
+def routed_response(**more: Any) -> Callable[[Any, str], Any]:
+    """A response through a router."""
+    asked = {"input": MESSAGES[0]["content"], "temperature": 0.5, "max_output_tokens": 50, **more}
+    return lambda client, model: Router(client, model).call("responses", **asked)
 
 
 def styles(is_async: bool) -> list[Style]:
@@ -328,6 +341,18 @@ def styles(is_async: bool) -> list[Style]:
     def streamed(name: str, call: Any, **more: Any) -> Style:
         return style(f"{name} streamed", call, is_stream=True, **{"attributes": CHAT_STREAM, "odd": STREAMED, **more})
 
+    def embedding(name: str, call: Any) -> Style:
+        attributes = {
+            "gen_ai.operation.name": "embeddings",
+            "gen_ai.provider.name": "openai",
+            "gen_ai.request.model": "model-1",
+            "gen_ai.response.model": "model-1",
+            "gen_ai.usage.input_tokens": 5,
+        }
+        return style(
+            name, call, span_name="embeddings model-1", attributes=attributes, content={}, odd=("html", "not-json")
+        )
+
     with_usage = {"stream": True, "stream_options": {"include_usage": True}}
     return [
         style("completion", openai_chat()),
@@ -340,24 +365,16 @@ def styles(is_async: bool) -> list[Style]:
             span_name="text_completion model-1",
             attributes={**CHAT_STREAM, **TEXT},
         ),
-        style(
-            "embedding",
-            lambda client, model: client.call("embedding", model=f"openai/{model}", input=["Kyoto"]),
-            span_name="embeddings model-1",
-            attributes={
-                "gen_ai.operation.name": "embeddings",
-                "gen_ai.provider.name": "openai",
-                "gen_ai.request.model": "model-1",
-                "gen_ai.response.model": "model-1",
-                "gen_ai.usage.input_tokens": 5,
-            },
-            content={},
-            odd=("html", "not-json"),
+        embedding(
+            "embedding", lambda client, model: client.call("embedding", model=f"openai/{model}", input=["Kyoto"])
         ),
         style("responses", response(), attributes=RESPONSE, odd=("null-usage", "html", "not-json")),
         streamed("responses", response(stream=True), attributes=RESPONSE, odd=("null-usage",)),
-        style("Router.completion", lambda client, model: Router(client, model).chat()),
-        streamed("Router.completion", lambda client, model: Router(client, model).chat(stream=True)),
+        style("Router.completion", routed_chat()),
+        streamed("Router.completion", routed_chat(stream=True)),
+        embedding("Router.embedding", lambda client, model: Router(client, model).call("embedding", input=["Kyoto"])),
+        style("Router.responses", routed_response(), attributes=RESPONSE, odd=("null-usage", "html", "not-json")),
+        streamed("Router.responses", routed_response(stream=True), attributes=RESPONSE, odd=("null-usage",)),
     ]
 
 

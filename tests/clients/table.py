@@ -34,9 +34,10 @@ def _pinned(environments: str) -> dict[str, str]:
 
 
 def newest() -> dict[str, str]:
-    """The newest, from constraints.txt."""
+    """The newest, from constraints.txt, and from the tox environment for what does not go with the rest."""
     lines = [line.partition(" ;")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line]
-    return {name.lower(): ".".join(version.split(".")[:2]) for name, version in (line.split("==") for line in lines)}
+    pins = (line.split("==") for line in lines)
+    return {name.lower(): ".".join(version.split(".")[:2]) for name, version in pins} | _pinned("newest")
 
 
 def versions(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,10 +13,15 @@ pytest.importorskip("litellm")
 import spanback
 from spanback._telemetry import SCOPE_NAME
 from spanback.instrumentation.providers.litellm import ADAPTER, LiteLLMChunks, read_response, routed
-from tests.clients.litellm import ANSWER, MESSAGES, RELEASE, SomeText, answers, litellm
+from tests.clients.conftest import settled
+from tests.clients.litellm import ANSWER, MESSAGES, RELEASE, Client, SomeText, Sync, answers, litellm
 from tests.clients.wire import WireServer
 from tests.conftest import Memory
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Accessing the 'model_:DeprecationWarning", "ignore:Pydantic serializer:UserWarning"
+)
+either = pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 completion = litellm.completion  # as an app holds it that has imported it before instrument()
 
 
@@ -53,23 +58,104 @@ CLAUDE_STREAM_AT_FIRST = {
 """Releases before 1.83 count a stream's cached tokens apart, and those that were put into the cache not at all."""
 
 
-@pytest.mark.parametrize("is_stream", [False, True])
-@pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning", "ignore:Pydantic serializer:UserWarning")
+@pytest.fixture
+async def client(request: pytest.FixtureRequest) -> AsyncIterator[Client]:
+    """LiteLLM's functions of one kind."""
+    with WireServer().running() as server:
+        server.speak(answers)
+        made = Client(server, request.getfixturevalue("is_async"))
+        yield made
+        await made.aclose()
+
+
+async def read(got: Any) -> Any:
+    """What an app holds in the end: a response, or the last chunk of a stream."""
+    got = await settled(got)
+    if hasattr(got, "__aiter__"):
+        assert type(got) is not litellm.ModelResponse
+        *_, got = [chunk async for chunk in got]
+    elif isinstance(got, Sync):
+        *_, got = got
+    return got
+
+
+def told(memory: Memory) -> dict[str, Any]:
+    """The attributes of the one span, without those that differ from run to run or between whole and streamed."""
+    left_out = ("server.address", "server.port", "gen_ai.request.stream", "gen_ai.response.time_to_first_chunk")
+    return {name: value for name, value in memory.span.attributes.items() if name not in left_out}
+
+
+@either
+@pytest.mark.parametrize("is_stream", [False, True], ids=["whole", "streamed"])
 async def test_a_provider_without_a_client(
-    instrument: Any, memory: Memory, given: dict[str, Any], is_stream: bool
+    instrument: Any, memory: Memory, client: Client, is_async: bool, is_stream: bool
 ) -> None:
     """A provider that LiteLLM reaches by itself has a span, with the id that the app holds and all tokens."""
     instrument()
-    given = {**given, "api_base": given["api_base"].removesuffix("/v1")}
-    got = litellm.completion("anthropic/model-1", MESSAGES, max_tokens=50, stream=is_stream, **given)
-    if is_stream:
-        assert type(got) is litellm.CustomStreamWrapper
-        *_, got = got
-    attributes = dict(memory.span.attributes)
-    for name in ("server.address", "server.port", "gen_ai.request.stream", "gen_ai.response.time_to_first_chunk"):
-        attributes.pop(name, None)
-    assert attributes == (CLAUDE_STREAM_AT_FIRST if is_stream and RELEASE < (1, 83) else CLAUDE)
-    assert attributes["gen_ai.response.id"] == got.id
+    more = {"stream": True} if is_stream else {}
+    got = await read(client.call("completion", model="anthropic/model-1", messages=MESSAGES, max_tokens=50, **more))
+    assert told(memory) == (CLAUDE_STREAM_AT_FIRST if is_stream and RELEASE < (1, 83) else CLAUDE)
+    assert told(memory)["gen_ai.response.id"] == got.id
+    assert spanback.reference(got).span_id == memory.span.context.span_id
+
+
+@either
+@pytest.mark.parametrize("is_stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.skipif(RELEASE < (1, 83), reason="this release has responses of OpenAI alone")
+async def test_responses_of_a_provider_without_them(
+    instrument: Any, memory: Memory, client: Client, is_async: bool, is_stream: bool
+) -> None:
+    """A response that LiteLLM makes of a chat has the one span of a response, without the zeros that it fills in."""
+    instrument()
+    more = {"stream": True} if is_stream else {}
+    asked = {"input": "When should I visit Kyoto?", "max_output_tokens": 50, **more}
+    got = await read(client.call("responses", model="anthropic/model-1", **asked))
+    expected = dict(CLAUDE)
+    if RELEASE < (1, 100):  # it tells this only of chats
+        del expected["gen_ai.usage.cache_write.input_tokens"]
+    attributes = told(memory)
+    assert attributes == expected
+    assert attributes["gen_ai.response.id"] == (got.response if is_stream else got).id
+    assert spanback.reference(got).span_id == memory.span.context.span_id
+
+
+@either
+async def test_embeddings_of_a_provider_without_a_client(
+    instrument: Any, memory: Memory, client: Client, is_async: bool
+) -> None:
+    """So have embeddings."""
+    instrument()
+    got = await read(client.call("embedding", model="jina_ai/model-1", input=["Kyoto"]))
+    assert told(memory) == {
+        "gen_ai.operation.name": "embeddings",
+        "gen_ai.provider.name": "jina_ai",
+        "gen_ai.request.model": "model-1",
+        "gen_ai.response.model": "model-1",
+        "gen_ai.usage.input_tokens": 5,
+    }
+    assert spanback.reference(got).span_id == memory.span.context.span_id
+
+
+@either
+@pytest.mark.parametrize("model", ["openai/model-1", "anthropic/model-1"])
+@pytest.mark.parametrize("name", ["completion", "embedding", "responses"])
+@pytest.mark.skipif(not hasattr(litellm, "rust"), reason="this release has no other route")
+async def test_the_rust_route(
+    instrument: Any,
+    memory: Memory,
+    client: Client,
+    is_async: bool,
+    model: str,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What LiteLLM can do in Rust, where the app lets it, takes none of these calls out of sight."""
+    monkeypatch.setenv("LITELLM_RUST", "true")
+    instrument()
+    asked = {"completion": {"messages": MESSAGES}, "embedding": {"input": ["Kyoto"]}, "responses": {"input": "When?"}}
+    model = model.replace("anthropic", "jina_ai") if name == "embedding" else model
+    got = await read(client.call(name, model=model, **asked[name]))
+    assert memory.span.name == f"{'embeddings' if name == 'embedding' else 'chat'} model-1"
     assert spanback.reference(got).span_id == memory.span.context.span_id
 
 
@@ -104,9 +190,11 @@ async def test_streams_are_given_back(instrument: Any, memory: Memory, given: di
 
 
 def test_status_names_every_function() -> None:
-    """All nine functions are there."""
+    """All nine functions are there, and the callbacks that the release has."""
     lines = [line for line in spanback.status() if line.client == "litellm"]
-    assert len(lines) == len(ADAPTER.targets) == 9
+    callbacks = [target for target in ADAPTER.targets if target.stands_in is not None]
+    assert (len(ADAPTER.targets) - len(callbacks), len(callbacks)) == (9, 7)
+    assert len([line for line in lines if "OpenTelemetry" not in line.target]) == 9
     assert ADAPTER.find_endpoint((), {}) is None
 
 

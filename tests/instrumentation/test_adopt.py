@@ -50,6 +50,14 @@ def test_who_counts_as_a_peer(scope: str, attributes: dict[str, str], peer: bool
     assert peer_of(span) is None
 
 
+@pytest.mark.parametrize(("name", "peer"), [("chat model-1", "litellm"), ("redis.get llm_response", None)])
+def test_which_spans_of_litellm_are_calls(name: str, peer: str | None) -> None:
+    """LiteLLM's own spans say it in their names alone; some are of what it does besides."""
+    span = TracerProvider(shutdown_on_exit=False).get_tracer("litellm").start_span(name)
+    assert peer_of(span, is_inside=True) == peer
+    span.end()
+
+
 def test_spans_that_do_not_record_are_no_peers() -> None:
     """A remote parent, or no span at all, is nobody's model call."""
     context = SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(1))

@@ -96,9 +96,8 @@ class Endpoint:
             it does not bear.
         silence: Keeps the client from making a span of its own for one call, given the object that is called, the
             arguments, and a function which tells whether it is asked within a call that is to be silent.
-        take_place: Has the client take a span of ours for one that it would make after the call. It is given the
-            keywords, which it may change, a stand-in for the span, and a function which tells whether spans of another
-            tracer may be left out.
+        take_place: Notes for the client's own callbacks that a call has a span of ours. It is given the keywords, and
+            a function which gives a stand-in for the span, or None for a tracer whose spans may not be left out.
         retries: Of a client that makes new attempts through the wrapped function; they all go into one span.
     """
 
@@ -116,7 +115,7 @@ class Endpoint:
     name_error: Callable[[BaseException], str] = class_of
     identify: Callable[[Any], tuple[str | None, str | None]] = identity
     silence: Callable[[Any, Sequence[Any], Mapping[str, Any], Callable[[], bool]], None] | None = None
-    take_place: Callable[[Any, Any, Callable[[Any], bool]], None] | None = None
+    take_place: Callable[[Mapping[str, Any], Callable[[Any], Any]], None] | None = None
     retries: Retries | None = None
 
 
@@ -163,6 +162,18 @@ class Received(NamedTuple):
     accumulator: Callable[[bool], Accumulator] | None = None
 
 
+class StandIn(NamedTuple):
+    """A span of ours for one that a client would make.
+
+    Attributes:
+        span: The span.
+        name: What the client would call its own; None where it makes no other in the same callback.
+    """
+
+    span: Any
+    name: str | None
+
+
 class Target(NamedTuple):
     """A function to wrap.
 
@@ -183,6 +194,8 @@ class Target(NamedTuple):
         hears: The session of a connection whose method it is that gives the event which has arrived.
         is_router: Whether it is a coroutine function inside which other targets are called, for attempts of one call.
         unless: A module of the client, in whose presence calls go through another target and this one is left alone.
+        stands_in: Of a callback in which the client makes a span of a call that is over: gives from its object, its
+            arguments and its keywords the span that is there already, or None where it is to make its own.
     """
 
     module: str | tuple[str, ...]
@@ -197,6 +210,7 @@ class Target(NamedTuple):
     unless: str | None = None
     says: Session | None = None
     hears: Session | None = None
+    stands_in: Callable[[Any, Sequence[Any], Mapping[str, Any]], StandIn | None] | None = None
 
 
 class Heard(NamedTuple):

@@ -43,6 +43,8 @@ _NO_MODEL_CALLS: Final = frozenset({"invoke_agent", "create_agent", "execute_too
 OPENINFERENCE_KIND: Final = "openinference.span.kind"
 OPENINFERENCE_CALLS: Final = frozenset({"LLM", "EMBEDDING"})
 _OPENLLMETRY_TYPE: Final = "llm.request.type"
+_LITELLM: Final = "litellm"
+"""The scope of LiteLLM's own spans, which says only in the name of one, if at all, that it is a model call."""
 _LOGFIRE_NAME: Final = "{gen_ai.request.model"
 """Logfire names spans by templates, and those that are made for agents say only at their end what they are."""
 _DEEPEST_CHAIN: Final = 32
@@ -76,13 +78,15 @@ def peer_of(span: Span, *, is_inside: bool = False) -> str | None:
         return scope.name
     if attributes.get(OPENINFERENCE_KIND) in OPENINFERENCE_CALLS:
         return scope.name
-    if _PEERS.match(scope.name) is None:
-        return None
     name = getattr(span, "name", None)
     name = name if isinstance(name, str) else ""  # the SDK takes whatever an app gives
+    first_word = name.partition(" ")[0]
+    if scope.name == _LITELLM:
+        return scope.name if first_word in _MODEL_CALLS else None
+    if _PEERS.match(scope.name) is None:
+        return None
     if _OPENLLMETRY_TYPE in attributes or _LOGFIRE_NAME in name:
         return scope.name
-    first_word = name.partition(" ")[0]
     is_something_else = (
         first_word in _NO_MODEL_CALLS
         or attributes.get(sc.GEN_AI_OPERATION_NAME) is not None

@@ -60,6 +60,10 @@ def wrapper_of(adapter: Adapter, patch: Patch) -> Callable[..., Any]:
         around = late(adapter, patch, wrapped, around, patch.target.is_late)
     if patch.target.is_router:
         around = routed(patch, wrapped)
+    if patch.target.stands_in is not None:
+        from spanback.instrumentation._standing_in import standing_in  # noqa: PLC0415 - for who has such callbacks
+
+        around = standing_in(patch, wrapped)
     if patch.target.is_manager:
         around = _around_manager(adapter, patch, wrapped)
     if not is_method:

@@ -92,7 +92,7 @@ def begin(  # noqa: C901 - one row of questions, for every call; a function for 
         adapter.read(endpoint, instance, args, kwargs), tracer, current, time_ns(), kwargs, is_lifted=is_suppressed
     )
     if endpoint.take_place is not None:
-        never_raise(endpoint.take_place, kwargs, call.stand_in(), partial(_may_go, tracer, is_adopting))
+        never_raise(endpoint.take_place, kwargs, partial(_stand_in, call.stand_in(), tracer, is_adopting))
     if call.handle[0]:
         return call
     return call.leave()  # the tracer makes nothing but stand-ins without a trace id
@@ -126,9 +126,10 @@ def _within(adapter: Adapter, endpoint: Endpoint) -> str:
     return _ALL_CLIENTS if endpoint.encloses else adapter.client
 
 
-def _may_go(tracer: Tracer, is_adopting: bool, other: Any) -> bool:
-    """Whether the spans of another tracer may be left out: in any case, or where they go where ours do."""
-    return not is_adopting or getattr(other, "span_processor", other) is getattr(tracer, "span_processor", None)
+def _stand_in(span: Span, tracer: Tracer, is_adopting: bool, other: Any) -> Span | None:
+    """The span for one that another tracer would make: in any case, or where that would go where ours do."""
+    may_go = not is_adopting or getattr(other, "span_processor", other) is getattr(tracer, "span_processor", None)
+    return span if may_go else None
 
 
 def _open(
@@ -229,6 +230,9 @@ class Capture:
             call = _adopted(span, self._request, self._context)
             if call is None:
                 call = _open(self._request, self._tracer, self._context, self._start_time_ns, self._kwargs)
+                take_place = self._request.endpoint.take_place
+                if take_place is not None:
+                    never_raise(take_place, self._kwargs, partial(_stand_in, call.stand_in(), self._tracer, True))
             else:
                 ADOPTED[self._adapter.client] = span.instrumentation_scope.name
             call.leave()

@@ -88,6 +88,8 @@ class Wrapping:
             for target in _adapter_of(name).targets:
                 if target.unless is not None and not _is_missing(target.unless):
                     continue
+                if target.stands_in is not None and target in self._missing:
+                    continue  # no call goes through it
                 state, detail = self._state_of(name, target)
                 lines.append(TargetStatus(name, f"{_module_of(target)}.{target.path}", state, installed, detail))
         return lines

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from spanback import semconv as sc
 from spanback.instrumentation._adapter import (
@@ -23,6 +24,7 @@ from spanback.instrumentation._adapter import (
     Received,
     Request,
     Retries,
+    StandIn,
     Target,
     member,
     members,
@@ -56,7 +58,9 @@ _PROVIDERS: Final = {
 """LiteLLM's names of providers that the conventions name otherwise."""
 _NONE: Final[Body] = {}
 _BOTH: Final = "USE_OTEL_LITELLM_REQUEST_SPAN"
-_PARENT: Final = "litellm_parent_otel_span"
+_OTEL: Final = "litellm.integrations.opentelemetry"
+_OTEL_2: Final = "litellm.integrations.otel.logger"
+_ASYNC_EVENTS: Final = ("async_log_success_event", "async_log_failure_event")
 _VERTEX: Final = "vertex_ai"
 _THOUGHTS: Final = "thinking_blocks"
 _TOTALS: Final = frozenset({sc.GEN_AI_USAGE_INPUT_TOKENS, sc.GEN_AI_USAGE_OUTPUT_TOKENS})
@@ -87,6 +91,11 @@ def read_response(response: Any) -> Attributes:
 def read_embeddings(response: Any) -> Attributes:
     """Attributes of embeddings."""
     return _without_filled_in(_embeddings.read_response(response))
+
+
+def read_whole_response(response: Any) -> Attributes:
+    """Attributes of a response of the Responses API, which LiteLLM makes for other providers of their chats."""
+    return _without_filled_in(_responses.read_response(response))
 
 
 def _without_filled_in(attributes: Attributes) -> Attributes:
@@ -179,22 +188,38 @@ def _name_of(kwargs: Mapping[str, Any]) -> str | None:
     return text(kwargs.get("litellm_call_id"))
 
 
-def _take_place(kwargs: Any, span: Any, may_go: Callable[[Any], bool]) -> None:
-    """Makes the span the parent that LiteLLM's own `otel` callback looks for: where there is one, it makes none itself.
+class _Mark:
+    """What gives the span of a call to a callback. It lives as long as LiteLLM's own record of the call."""
 
-    Releases that make one in any case are left alone, and so are apps that want both.
-    """
-    module: Any = sys.modules.get("litellm.integrations.opentelemetry")
-    litellm: Any = sys.modules["litellm"]
-    if module is None or litellm.enable_preview_features:  # with these, metadata may be sent to the provider
-        return
-    kind = module.OpenTelemetry
-    if _BOTH not in kind._handle_success.__code__.co_consts:  # noqa: SLF001 - it has no public name
-        return
-    callbacks = (*litellm.callbacks, *litellm.success_callback, *litellm._async_success_callback)  # noqa: SLF001 - as above
-    theirs = [one.tracer for one in callbacks if isinstance(one, kind)]
-    if theirs and all(map(may_go, theirs)):
-        kwargs["metadata"] = {_PARENT: span, **(kwargs.get("metadata") or {})}
+    __slots__ = ("__weakref__", "span_for")
+
+    def __init__(self, span_for: Callable[[Any], Any]) -> None:
+        self.span_for = span_for
+
+
+_marks: Final[WeakValueDictionary[str, _Mark]] = WeakValueDictionary()
+"""By the names of calls. Callbacks are given no object of the call on which a mark could be found."""
+
+
+def _take_place(kwargs: Mapping[str, Any], span_for: Callable[[Any], Any]) -> None:
+    """Notes the span for LiteLLM's own `otel` callbacks, where there are any."""
+    record = kwargs.get("litellm_logging_obj")
+    if record is not None and not sys.modules.keys().isdisjoint((_OTEL, _OTEL_2)):
+        record.spanback_mark = mark = _Mark(span_for)
+        _marks[record.litellm_call_id] = mark
+
+
+def _stands_in(callback: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> StandIn | None:
+    """The span that is there for the call, unless the app wants LiteLLM's beside any other."""
+    call = kwargs.get("kwargs") or next(one for one in args if isinstance(one, dict))
+    mark = _marks.get(text(call.get("litellm_call_id")) or "")
+    span = None if mark is None else mark.span_for(callback.tracer)
+    if span is None or not hasattr(callback, "_get_span_name"):  # the second generation has none, and no such choice
+        return None if span is None else StandIn(span, None)
+    asks = getattr(sys.modules[_OTEL], "get_secret_bool", None)
+    if asks is not None and asks(_BOTH):
+        return None
+    return StandIn(span, callback._get_span_name(call))  # noqa: SLF001 - it has no public name
 
 
 _ONLY_ROUTED: Final = Retries(_name_of, _no_attempts_left)
@@ -212,17 +237,24 @@ _CHAT: Final = Endpoint(
     retries=Retries(_name_of, _attempts_left),
 )
 _TEXT: Final = replace(_CHAT, operation="text_completion", read_input=_chat.read_prompt, retries=_ONLY_ROUTED)
-_EMBEDDINGS: Final = replace(_embeddings.EMBEDDINGS, read_response=read_embeddings, encloses=True, retries=_ONLY_ROUTED)
+_EMBEDDINGS: Final = replace(
+    _embeddings.EMBEDDINGS,
+    read_response=read_embeddings,
+    encloses=True,
+    take_place=_take_place,
+    retries=_ONLY_ROUTED,
+)
 _RESPONSES: Final = Endpoint(
     "chat",
     _responses.read_request,
-    _responses.read_response,
+    read_whole_response,
     LiteLLMEvents,
     _responses.read_input,
     _responses.read_output,
     _responses.read_dimensions,
     has_chunk_ids=False,
     encloses=True,
+    take_place=_take_place,
     retries=Retries(_name_of, _responses_left),
 )
 _FIRST_ARGUMENTS: Final = (
@@ -241,8 +273,14 @@ def _targets(module: str, endpoint: Endpoint, *names: str) -> list[Target]:
     ]
 
 
+def _callbacks(module: str, kind: str, *names: str) -> list[Target]:
+    return [
+        Target(module, f"{kind}.{name}", is_async=name.startswith("async_"), stands_in=_stands_in) for name in names
+    ]
+
+
 class LiteLLMAdapter:
-    """LiteLLM's public functions."""
+    """LiteLLM's public functions, and its own callbacks that make spans."""
 
     client: Final = "litellm"
     traces_itself: Callable[[Any], bool] | None = None
@@ -252,6 +290,8 @@ class LiteLLMAdapter:
         *_targets("litellm.main", _EMBEDDINGS, "embedding", "aembedding"),
         *_targets("litellm.responses.main", _RESPONSES, "responses", "aresponses"),
         Target("litellm.router", "Router.async_function_with_fallbacks", is_async=True, is_router=True),
+        *_callbacks(_OTEL, "OpenTelemetry", "log_success_event", "log_failure_event", *_ASYNC_EVENTS),
+        *_callbacks(_OTEL_2, "OpenTelemetryV2", "log_pre_api_call", *_ASYNC_EVENTS),
     )
 
     def find_endpoint(self, _args: Sequence[Any], _kwargs: Mapping[str, Any]) -> Endpoint | None:
