@@ -154,9 +154,10 @@ def test_settings_in_use_stay_until_the_environment_is_read_anew(monkeypatch: py
     assert _settings.current().file == "third"
 
 
-def test_the_key_of_user_hashes_is_never_shown() -> None:
+def test_keys_and_passwords_are_never_shown() -> None:
     """Settings may be logged."""
-    shown = repr(Settings(user_hash_key=b"secret", file="telemetry/"))
+    way = Way(endpoint="https://me:secret@collector:4318", headers="authorization=secret")
+    shown = repr(Settings(user_hash_key=b"secret", file="telemetry/", traces=way, index="redis://:secret@cache"))
 
     assert "secret" not in shown
     assert "file='telemetry/'" in shown

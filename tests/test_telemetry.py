@@ -5,7 +5,11 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import pytest
+from opentelemetry import trace
+
 from spanback._telemetry import Telemetry
+from tests.index.conftest import eventually
 
 
 class _Overtaken:
@@ -42,3 +46,30 @@ def test_threads_that_come_at_once_open_one_spool() -> None:
     assert telemetry.spool is opened[0]
     assert lock.others == opened
     assert len(opened) == 1
+
+
+def test_a_process_that_is_forked_while_another_thread_sets_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread is not there in the child, which neither waits for it nor goes without providers."""
+    monkeypatch.setattr(trace, "get_tracer_provider", trace.ProxyTracerProvider)
+    begun, released = threading.Event(), threading.Event()
+    made: list[int] = []
+
+    def set_up() -> None:
+        made.append(threading.get_ident())
+        begun.set()
+        released.wait(10)
+
+    telemetry = Telemetry()
+    telemetry.configure(set_up=set_up)
+    parents = threading.Thread(target=telemetry.tracer)
+    parents.start()
+    assert begun.wait(10)
+    child = threading.Thread(target=lambda: (telemetry.forget_threads(), telemetry.tracer()))
+    child.start()
+    eventually(lambda: len(made) == 2)
+    assert made == [parents.ident, child.ident]
+    released.set()
+    child.join(10)
+    parents.join(10)
+    assert telemetry.tracer() is None
+    assert len(made) == 2

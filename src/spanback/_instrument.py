@@ -115,7 +115,8 @@ def instrument(
             SPANBACK_INDEX decides.
         index_ttl_s: For how long the shared index knows a response, in seconds. When None, SPANBACK_INDEX_TTL_S
             decides, and without it a week.
-        set_up: Whether the SDK may be set up if the app sets no provider.
+        set_up: Whether the SDK may be set up if the app sets no provider. The last call's word counts, also where it
+            leaves this out.
 
     Raises:
         InvalidSetting: An argument breaks its rule; nothing has changed then.

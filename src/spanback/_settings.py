@@ -50,7 +50,8 @@ class Way:
         endpoint: What OTEL_EXPORTER_OTLP_TRACES_ENDPOINT and its siblings, or else OTEL_EXPORTER_OTLP_ENDPOINT, name;
             None when neither is set.
         is_whole: Whether the endpoint is of the signal's own variable, so that over HTTP no path is put behind it.
-        headers: `key=value` pairs as their variable has them; kept out of the repr, since keys are among them.
+        headers: `key=value` pairs as their variable has them; out of the repr as the endpoint is: keys and passwords
+            are among them.
         certificate: A file with the certificates to trust, or None.
         client_key: A file with the client's key, or None.
         client_certificate: A file with the client's certificates, or None.
@@ -61,7 +62,7 @@ class Way:
     exporters: tuple[str, ...] = ()
     protocol: str = "grpc"
     compression: str = "none"
-    endpoint: str | None = None
+    endpoint: str | None = field(default=None, repr=False)
     is_whole: bool = False
     headers: str = field(default="", repr=False)
     certificate: str | None = None

@@ -7,6 +7,7 @@ An app may call `instrument()` before it sets its own providers, or never set an
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -83,6 +84,7 @@ class Telemetry:
         self._given_meter_provider: metrics.MeterProvider | None = None
         self._given_logger_provider: LoggerProvider | None = None
         self._set_up: Callable[[], None] | None = None
+        self._setting_up: Callable[[], None] | None = None
         self._on_found: OnFound | None = None
         self._open_spool: Callable[[], Spool | None] | None = None
         self._spool: Spool | None = None
@@ -124,6 +126,11 @@ class Telemetry:
             self._open_spool, self._spool = open_spool, None
             self._tracer = self._logger = self._meter = None
             self._no_tracer_from = self._no_meter_from = _NEVER
+
+    def forget_threads(self) -> None:
+        """In a process that was forked off: a thread that was setting up, or had the lock, is the parent's alone."""
+        self._lock = threading.RLock()
+        self._set_up, self._setting_up = self._set_up or self._setting_up, None
 
     def providers(self) -> dict[str, object]:
         """The provider in force of `traces`, `logs` and `metrics`; the API's stand-in where nobody has set one."""
@@ -167,7 +174,9 @@ class Telemetry:
             if isinstance(provider, trace.ProxyTracerProvider) and self._set_up is not None:
                 self._on_found = None
                 set_up, self._set_up = self._set_up, None
+                self._setting_up = set_up
                 set_up()
+                self._setting_up = None
                 provider = trace.get_tracer_provider()
             if isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider)):
                 self._no_tracer_from = _TRACE.get("_TRACER_PROVIDER", _NEVER)
@@ -213,3 +222,6 @@ _PROXY_METER_PROVIDER: Final[type] = _METRICS_INTERNAL._ProxyMeterProvider  # no
 
 TELEMETRY: Final = Telemetry()
 """What is in force in this process."""
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows does not fork
+    os.register_at_fork(after_in_child=TELEMETRY.forget_threads)

@@ -90,8 +90,8 @@ def reference(target: object = None) -> SpanRef | None:
 
     Args:
         target: What `record_feedback` takes: a response, a stream (from its first chunk on) or a chunk, a raw or
-            dumped response, a response id, a traceparent, a feedback token, an OpenTelemetry Span or SpanContext;
-            None for the current span.
+            dumped response, a SpanRef, an OpenTelemetry Span, SpanContext or Context, a traceparent, a feedback token,
+            a response id; None for the current span.
 
     Returns:
         The reference, or None when the span is not known. Never raises.
