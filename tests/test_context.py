@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -266,6 +268,16 @@ def test_documents_hold_in_their_block_and_inside_of_it() -> None:
         spanback.annotate_context(documents=[f"d{number}" for number in range(100)])
         assert len(ids()) == 100
         assert "a" not in ids()
+
+
+def test_blocks_may_be_nested_as_deep_as_an_agent_calls_itself() -> None:
+    """Documents of all of them hold, the last of them, in order."""
+    depth = sys.getrecursionlimit() + 100
+    with ExitStack() as stack:
+        for number in range(depth):
+            stack.enter_context(spanback.context(user_id="u"))
+            spanback.annotate_context(documents=[f"d-{number}"])
+        assert ids() == [f"d-{number}" for number in range(depth - 100, depth)]
 
 
 def test_a_call_that_is_traced_by_hand_gets_them(telemetry: InMemoryTelemetry) -> None:

@@ -113,8 +113,17 @@ class Entry:
     @property
     def documents(self) -> tuple[Document, ...]:
         """All documents that were noted here and around."""
-        around = {} if self.outer is None else {one.id: one for one in self.outer.documents}
-        return tuple({**around, **self._documents}.values())[-DOCUMENT_LIMIT:]
+        entries: list[Entry] = []
+        entry: Entry | None = self
+        while entry is not None:  # no recursion: an agent that calls itself nests blocks as deep as its stack goes
+            entries.append(entry)
+            entry = entry.outer
+        found: dict[str, Document] = {}
+        for one in reversed(entries):
+            found.update(one._documents)  # noqa: SLF001 - of its own class
+            for _ in range(len(found) - DOCUMENT_LIMIT):
+                del found[next(iter(found))]
+        return tuple(found.values())
 
     def _user_hash(self, user_id: str | None, key: bytes | None) -> str | None:
         if user_id is None or key is None:
