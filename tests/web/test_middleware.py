@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from spanback import InvalidSetting, MissingTokenKey, SpanRef, _settings, _tokens
 from spanback._token_keys import read_keys
-from spanback.web import handle, issue_token
+from spanback.web import _handing, handle, issue_token
 from spanback.web.asgi import FeedbackMiddleware
 from spanback.web.frameworks import add_feedback
 from spanback.web.wsgi import FeedbackMiddleware as WsgiMiddleware
@@ -357,16 +357,30 @@ async def test_two_requests_at_once_get_their_own_tokens(model, memory):
 
 @pytest.mark.parametrize("kind", ["asgi", "wsgi"])
 def test_a_token_is_for_the_user_and_the_signals_that_the_app_names(kind, model):
-    """And as long and as often as it says. Where nobody can be named it is for whoever gets it."""
+    """And as long and as often as it says. For a visitor whom the app does not know it is for whoever gets it."""
     terms = {"signals": ["user_thumbs"], "expires_in_s": 60, "max_uses": 2, "audience": "shop"}
     name = "fastapi" if kind == "asgi" else "flask"
-    for user_of, is_bound in ((lambda given: "anna", True), (lambda given: given["nothing"], False)):
+    for user_of, is_bound in ((lambda given: "anna", True), (lambda given: None, False)):
         bare: Any = Starlette(routes=[Route("/chat", plain(model))]) if kind == "asgi" else flask_plain(model)
         app = add_feedback(bare, user_of=user_of, **terms)
         token = request(app, kind, "GET", "/chat").headers["x-feedback-token"]
         claims = _tokens.verify(token, keys=read_keys((KEY,)), audience="shop")
         assert (claims.signals, claims.max_uses, claims.expires_at - claims.issued_at) == ({"user_thumbs"}, 2, 60)
         assert (claims.is_for("bob"), claims.is_for("anna")) == (not is_bound, True), name
+
+
+@pytest.mark.parametrize("kind", ["asgi", "wsgi"])
+def test_where_nobody_can_say_who_is_asking_no_token_is_handed_out(kind, model, caplog):
+    """A token for whoever gets it is not what such an app wants; it is told so once, and what to do."""
+    _handing._say_unknown.cache_clear()
+    bare: Any = Starlette(routes=[Route("/chat", plain(model))]) if kind == "asgi" else flask_plain(model)
+    app = add_feedback(bare, user_of=lambda given: given["nothing"])
+    for _ in range(2):
+        response = request(app, kind, "GET", "/chat")
+        assert response.status_code == 200
+        assert {"x-feedback-token", "x-feedback-url", "traceresponse"}.isdisjoint(response.headers)
+    (said,) = [record for record in caplog.records if record.name == "spanback.web"]
+    assert (said.levelname, said.getMessage().partition(",")[0]) == ("WARNING", "user_of raised")
 
 
 @pytest.mark.parametrize("kind", ["asgi", "wsgi"])

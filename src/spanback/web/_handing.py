@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from spanback import _tokens
@@ -26,7 +28,8 @@ class Handed(NamedTuple):
     Attributes:
         url: Where the endpoint is, as a browser is told.
         user_of: Says for whom a request is answered, given the ASGI scope or the WSGI environ: the only user who may
-            use the token. None for whoever gets it.
+            use the token. None for whoever gets it, and so what it gives for a visitor whom the app does not know;
+            where it raises, no token is handed out.
         signals: The only names of signals that tokens are good for; all when None.
         expires_in_s: For how many seconds tokens are good.
         max_uses: For how many signals they are good; any number when None.
@@ -54,10 +57,16 @@ class Handed(NamedTuple):
         _tokens.keys_of(self.keys).newest()
 
     def handle(self, latest: LatestCall, given: Any) -> dict[str, Any] | None:
-        """What a browser needs; None where no model call was made. Never raises."""
+        """What a browser needs; None where no model call was made, or nobody can say who is asking. Never raises."""
         if latest.call is None:
             return None
-        user_id = None if self.user_of is None else never_raise(self.user_of, given)
+        user_id = None
+        if self.user_of is not None:
+            found = never_raise(_found, self.user_of, given)
+            if found is None:
+                _say_unknown()
+                return None
+            (user_id,) = found
         return never_raise(
             handle,
             latest.reference(),
@@ -69,6 +78,19 @@ class Handed(NamedTuple):
             audience=self.audience,
             keys=self.keys,
         )
+
+
+def _found(user_of: Callable[[Any], str | None], given: Any) -> tuple[str | None]:
+    """What is found, as more than None, which is what comes of raising."""
+    return (user_of(given),)
+
+
+@cache
+def _say_unknown() -> None:
+    logging.getLogger("spanback.web").warning(
+        "user_of raised, so a response left without a feedback token, which is not to be for whoever gets it. For a "
+        "visitor whom the app does not know it is to return None. Said once."
+    )
 
 
 def headers_for(handed: dict[str, Any], present: Iterable[tuple[str, str]]) -> tuple[Headers, Headers]:
