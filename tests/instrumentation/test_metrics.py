@@ -16,6 +16,8 @@ from opentelemetry._logs import SeverityNumber
 from opentelemetry.metrics import NoOpMeterProvider
 
 from spanback import _series
+from spanback._settings import Settings
+from spanback.instrumentation import _events
 from spanback.instrumentation.providers.openai import ADAPTER
 from tests.conftest import Memory
 from tests.instrumentation import driving
@@ -260,6 +262,26 @@ def test_the_exception_event(stream: bool, instrument: Any, client: Any, memory:
         "exception.type": "openai.APIError" if stream else "openai.InternalServerError",
         "exception.message": "server_error" if stream else "503",
     }
+
+
+def test_what_an_exception_says_is_cut() -> None:
+    """Its words by bytes of UTF-8 and between characters, its frames to the last ones."""
+
+    def ping(left: int) -> None:
+        if not left:
+            raise ValueError("\u00e4" * 100)
+        pong(left)
+
+    def pong(left: int) -> None:  # Python itself folds the frames of a function that only calls itself
+        ping(left - 1)
+
+    with pytest.raises(ValueError, match="\u00e4") as raised:
+        ping(300)
+    settings = Settings(content="event_only", content_limit_bytes=9)
+    attributes = _events._exception(raised.value, settings)
+    assert attributes["exception.message"] == "\u00e4" * 4
+    assert attributes["exception.stacktrace"].count('", line') == 64
+    assert attributes["exception.stacktrace"].rstrip().endswith('raise ValueError("\\u00e4" * 100)')
 
 
 def test_the_details_event(instrument: Any, client: Any, memory: Memory) -> None:

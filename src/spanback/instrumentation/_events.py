@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Collection
 from time import time_ns
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.context import Context
@@ -15,6 +15,9 @@ from spanback._never_raise import never_raise
 from spanback._settings import EVENT_MODES, ContentMode, Settings
 from spanback._telemetry import TELEMETRY
 from spanback.instrumentation._adapter import Attributes
+
+_MOST_FRAMES: Final = 64
+"""The last frames of an error tell where it comes from; those of a runaway recursion are a thousand."""
 
 
 def emit_events(
@@ -54,7 +57,8 @@ def describe(error: BaseException | None, settings: Settings, with_message: Coll
     else:
         codes = [never_raise(getattr, error, name, None) for name in ("status_code", "code")]
         description = " ".join(str(code) for code in codes if isinstance(code, (int, str)))
-    return sendable(description)[: settings.content_limit_bytes]
+    limit_bytes = settings.content_limit_bytes
+    return sendable(description[:limit_bytes]).encode()[:limit_bytes].decode("utf-8", "ignore")
 
 
 def sendable(value: str) -> str:
@@ -66,7 +70,7 @@ def _exception(error: BaseException, settings: Settings) -> Attributes:
     qualified = f"{type(error).__module__}.{type(error).__qualname__}"
     attributes = {
         sc.EXCEPTION_TYPE: qualified.removeprefix("builtins."),
-        sc.EXCEPTION_STACKTRACE: "".join(traceback.format_tb(error.__traceback__)),
+        sc.EXCEPTION_STACKTRACE: "".join(traceback.format_tb(error.__traceback__, -_MOST_FRAMES)),
     }
     description = describe(error, settings, EVENT_MODES)
     return {**attributes, sc.EXCEPTION_MESSAGE: description} if description else attributes
