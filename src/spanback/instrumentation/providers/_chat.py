@@ -94,11 +94,6 @@ def read_response(response: Any) -> Attributes:
     return attributes
 
 
-def _extra(model: Any, name: str) -> Any:
-    """What a model of pydantic was sent and has no field for."""
-    return (getattr(model, EXTRA, None) or _NONE).get(name)
-
-
 class ChatChunks:
     """Folds chunks of chat or text completions. Without content it keeps the few fields that attributes need."""
 
@@ -115,12 +110,14 @@ class ChatChunks:
         for chunk in chunks:
             # Looked up where pydantic keeps what is there: to say that something is not there takes it long.
             own = getattr(chunk, "__dict__", _NONE)
-            usage = own["usage"] if "usage" in own else _extra(chunk, "usage")
+            usage = own["usage"] if "usage" in own else (getattr(chunk, EXTRA, None) or _NONE).get("usage")
             if usage is not None:
                 whole.usage = usage
             for choice in own.get("choices") or ():
                 own = getattr(choice, "__dict__", _NONE)
-                reason = own["finish_reason"] if "finish_reason" in own else _extra(choice, "finish_reason")
+                if "finish_reason" not in own:
+                    own = getattr(choice, EXTRA, None) or _NONE
+                reason = own.get("finish_reason")
                 if reason or with_content:
                     self._add_choice(choice)
         for chunk in (chunks[0], chunks[-1]):
