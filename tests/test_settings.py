@@ -10,6 +10,7 @@ import pytest
 
 from spanback import _settings
 from spanback._settings import Settings, Way
+from spanback.cli import _checks
 from spanback.errors import InvalidSetting
 
 
@@ -165,8 +166,8 @@ def test_keys_and_passwords_are_never_shown() -> None:
 
 def test_the_variables_that_are_read_are_learnt_from_an_empty_environment() -> None:
     """It sets nothing, and knows each name that it was asked for."""
-    asked = _settings._Asked()
+    asked = _checks._Asked()
     assert _settings.from_environment(asked) == _settings.from_environment({}) == Settings()
     assert not asked
     assert list(asked) == []
-    assert asked.names == _settings.variables_read() > {"SPANBACK_INDEX", "SPANBACK_CHILD_WINDOW_S"}
+    assert asked.names == _checks.variables_read() > {"SPANBACK_INDEX", "SPANBACK_CHILD_WINDOW_S"}

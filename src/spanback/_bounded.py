@@ -140,14 +140,20 @@ def plain(held: Mapping[str, Any] | None) -> Mapping[str, Any]:
 
 def _event(limits: Any, name: str, attributes: Mapping[str, Any], time_ns: int) -> Any:
     """An event as the SDK's spans hold it; None where the attributes must be looked at."""
-    held: Any = _HELD(limits.max_event_attributes, None, immutable=True, max_value_len=limits.max_attribute_length)
-    return sys.modules[_SDK].Event(name, held, time_ns) if _filled(held, attributes) else None
+    held = _held(limits.max_event_attributes, limits, attributes)
+    return None if held is None else sys.modules[_SDK].Event(name, held, time_ns)
 
 
 def _link(limits: Any, context: SpanContext, attributes: Mapping[str, Any]) -> Link | None:
     """A link as the SDK's spans hold it; None where the attributes must be looked at."""
-    held: Any = _HELD(limits.max_link_attributes, None, immutable=True, max_value_len=limits.max_attribute_length)
-    return Link(context, held) if _filled(held, attributes) else None
+    held = _held(limits.max_link_attributes, limits, attributes)
+    return None if held is None else Link(context, held)
+
+
+def _held(most: int | None, limits: Any, attributes: Mapping[str, Any]) -> Any:
+    """Attributes as the SDK holds them for good; None where they must be looked at."""
+    held: Any = _HELD(most, None, immutable=True, max_value_len=limits.max_attribute_length)
+    return held if _filled(held, attributes) else None
 
 
 def _made(logger: Any, record: LogRecord) -> Any:

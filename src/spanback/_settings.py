@@ -164,8 +164,6 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     env = os.environ if environ is None else environ
     content = content_mode(env.get(CAPTURE_CONTENT, "")) or "no_content"
     key = env.get("SPANBACK_USER_HASH_KEY", "")
-    emit = env.get("SPANBACK_EMIT", "").strip().lower()
-    spool_full = env.get("SPANBACK_SPOOL_FULL", "").strip().lower()
     return Settings(
         content=content,
         feedback_content=_flag(env.get("SPANBACK_CAPTURE_FEEDBACK_CONTENT"), content != "no_content"),
@@ -173,7 +171,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         clients=frozenset(_names(env["SPANBACK_CLIENTS"])) if env.get("SPANBACK_CLIENTS") else None,
         adopt=_flag(env.get("SPANBACK_ADOPT"), default=True),
         file=env.get("SPANBACK_FILE") or None,
-        emit=cast("Emit", emit) if emit in get_args(Emit) else "both",
+        emit=cast("Emit", _choice(env, "SPANBACK_EMIT") or "both"),
         child_window_s=_number(env.get("SPANBACK_CHILD_WINDOW_S"), 300.0),
         emit_event=_flag(env.get(EMIT_EVENT), content in EVENT_MODES),
         chunk_metrics=_flag(env.get("SPANBACK_CHUNK_METRICS"), default=False),
@@ -194,7 +192,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         flush_timeout_s=_number(env.get("SPANBACK_FLUSH_TIMEOUT_S"), 5.0),
         spool=env.get("SPANBACK_SPOOL") or None,
         spool_limit_bytes=int(_number(env.get("SPANBACK_SPOOL_LIMIT_BYTES"), 268_435_456)),
-        spool_full=cast("SpoolFullChoice", spool_full) if spool_full in get_args(SpoolFullChoice) else "raise",
+        spool_full=cast("SpoolFullChoice", _choice(env, "SPANBACK_SPOOL_FULL") or "raise"),
     )
 
 
@@ -278,30 +276,6 @@ def name_service(name: str) -> None:
         os.environ.setdefault("OTEL_SERVICE_NAME", name)
 
 
-class _Asked(Mapping[str, str]):
-    """An empty environment that keeps the names that it is asked for."""
-
-    def __init__(self) -> None:
-        self.names: set[str] = set()
-
-    def __getitem__(self, name: str) -> str:
-        self.names.add(name)
-        raise KeyError(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
-
-
-def variables_read() -> frozenset[str]:
-    """The names of all environment variables that `from_environment` reads."""
-    asked = _Asked()
-    from_environment(asked)
-    return frozenset(asked.names)
-
-
 def variables_set() -> dict[str, str]:
     """The variables of this process that are OpenTelemetry's or ours, by name. Their values may hold secrets."""
     return {name: value for name, value in sorted(os.environ.items()) if name.startswith(("OTEL_", "SPANBACK_"))}
@@ -315,7 +289,7 @@ def misread(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             continue
         if name == CAPTURE_CONTENT and content_mode(text) is None:
             yield name, ", ".join(get_args(ContentMode))
-        elif name in _CHOICES and text not in _CHOICES[name]:
+        elif name in _CHOICES and _choice(variables, name) is None:
             yield name, " or ".join(_CHOICES[name])
         elif name.endswith(("_S", "_BYTES")) and _number(text, -1.0) < 0:
             yield name, "a number, 0 or more"
@@ -380,6 +354,12 @@ def _way(env: Mapping[str, str], signal: str) -> Way:
         timeout_s=_number(otlp("TIMEOUT"), 10.0) or 10.0,
         insecure=_flag(otlp("INSECURE"), default=False),
     )
+
+
+def _choice(env: Mapping[str, str], name: str) -> str | None:
+    """What a variable of `_CHOICES` says; None where that is none of them."""
+    text = env.get(name, "").strip().lower()
+    return text if text in _CHOICES[name] else None
 
 
 def _flag(value: str | None, default: bool) -> bool:

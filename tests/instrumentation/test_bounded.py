@@ -193,94 +193,78 @@ def shown(attributes: Any) -> list[tuple[str, Any, type]]:
     return [(name, value, type(value)) for name, value in attributes.items()]
 
 
-@settings(deadline=None)
-@given(ATTRIBUTES)
-def test_an_event_is_the_sdks_own(attributes: dict[str, Any]) -> None:
-    """Its attributes are in the same order, too, and nobody can change them any more."""
-    ours, theirs = span_with(), span_with()
-    add_event(ours, "rated", attributes, 7)
-    theirs.add_event("rated", attributes, 7)
-    (event,), (expected,) = ours.events, theirs.events
-    assert (event.name, event.timestamp, shown(event.attributes)) == ("rated", 7, shown(expected.attributes))
-    assert type(event) is type(expected)
-    with pytest.raises(TypeError):
-        event.attributes["more"] = 1
-
-
-@pytest.mark.parametrize(
-    ("limits", "kept"),
-    [
-        (SpanLimits(max_event_attributes=1), [{"c": 2}]),
-        (SpanLimits(max_event_attributes=2), [{"b": "long text", "c": 2}]),
-        (SpanLimits(max_event_attributes=SpanLimits.UNSET), [{"b": "long text", "c": 2}]),
-        (SpanLimits(max_attribute_length=4), [{"b": "long", "c": 2}]),
-        (SpanLimits(max_events=0), []),
-    ],
-    ids=["too many", "just enough", "no limit", "too long", "no events"],
-)
-def test_limits_of_the_sdk_on_events(limits: SpanLimits, kept: list[Any], complaints: Any) -> None:
-    """What the app allows an event is what it gets."""
-    span = span_with(limits)
-    add_event(span, "rated", {"b": "long text", "c": 2}, 7)
-    complaints.take()
-    assert [dict(event.attributes) for event in span.events] == kept
-
-
-def test_events_of_another_layout_and_of_spans_that_take_none(monkeypatch: Any, complaints: Any) -> None:
-    """They go in the public way, which says what it does not take."""
-    ended = span_with()
-    ended.end()
-    add_event(ended, "rated", {"b": 1}, 7)
-    assert (complaints.take(), ended.events) == (["Tried calling _add_event on an ended span."], ())
-    add_event(NonRecordingSpan(SpanContext(1, 2, is_remote=False)), "rated", {"b": 1}, 7)
-    monkeypatch.setattr(_bounded, "_KNOWN", False)
-    span = span_with()
-    add_event(span, "rated", {"b": ["x"]}, 7)
-    assert [dict(event.attributes) for event in span.events] == [{"b": ("x",)}]
-
-
 LINKED = SpanContext(1, 2, is_remote=True)
+ADDING: dict[str, tuple[Any, Any, Any]] = {
+    "event": (
+        lambda span, attributes: add_event(span, "rated", attributes, 7),
+        lambda span, attributes: span.add_event("rated", attributes, 7),
+        lambda span: [(one.name, one.timestamp, one.attributes, type(one)) for one in span.events],
+    ),
+    "link": (
+        lambda span, attributes: add_link(span, LINKED, attributes),
+        lambda span, attributes: span.add_link(LINKED, attributes),
+        lambda span: [(one.context, None, one.attributes, type(one)) for one in span.links],
+    ),
+}
+"""How we add one to a span, how the SDK does, and what is there then."""
+either = pytest.mark.parametrize("kind", ADDING)
 
 
+@either
 @settings(deadline=None)
-@given(ATTRIBUTES)
-def test_a_link_is_the_sdks_own(attributes: dict[str, Any]) -> None:
+@given(attributes=ATTRIBUTES)
+def test_what_is_added_is_the_sdks_own(kind: str, attributes: dict[str, Any]) -> None:
     """Its attributes are in the same order, too, and nobody can change them any more."""
+    add, theirs_adds, read = ADDING[kind]
     ours, theirs = span_with(), span_with()
-    add_link(ours, LINKED, attributes)
-    theirs.add_link(LINKED, attributes)
-    (link,), (expected,) = ours.links, theirs.links
-    assert (link.context, shown(link.attributes)) == (LINKED, shown(expected.attributes))
-    assert type(link) is type(expected)
+    add(ours, attributes)
+    theirs_adds(theirs, attributes)
+    ((named, timed, held, of_type),), ((its_name, its_time, expected, its_type),) = read(ours), read(theirs)
+    assert (named, timed, shown(held), of_type) == (its_name, its_time, shown(expected), its_type)
+    assert (named, timed) == {"event": ("rated", 7), "link": (LINKED, None)}[kind]
     with pytest.raises(TypeError):
-        link.attributes["more"] = 1
+        held["more"] = 1
 
 
+@either
 @pytest.mark.parametrize(
     ("limits", "kept"),
     [
-        (SpanLimits(max_link_attributes=1), [{"c": 2}]),
-        (SpanLimits(max_link_attributes=SpanLimits.UNSET), [{"b": "long text", "c": 2}]),
-        (SpanLimits(max_attribute_length=4), [{"b": "long", "c": 2}]),
-        (SpanLimits(max_links=0), []),
+        ({"max_{}_attributes": 1}, [{"c": 2}]),
+        ({"max_{}_attributes": 2}, [{"b": "long text", "c": 2}]),
+        ({"max_{}_attributes": SpanLimits.UNSET}, [{"b": "long text", "c": 2}]),
+        ({"max_attribute_length": 4}, [{"b": "long", "c": 2}]),
+        ({"max_{}s": 0}, []),
     ],
-    ids=["too many", "no limit", "too long", "no links"],
+    ids=["too many", "just enough", "no limit", "too long", "none"],
 )
-def test_limits_of_the_sdk_on_links(limits: SpanLimits, kept: list[Any], complaints: Any) -> None:
-    """What the app allows a link is what it gets."""
-    span = span_with(limits)
-    add_link(span, LINKED, {"b": "long text", "c": 2})
+def test_limits_of_the_sdk_on_what_is_added(
+    kind: str, limits: dict[str, Any], kept: list[Any], complaints: Any
+) -> None:
+    """What the app allows is what there is."""
+    add, _, read = ADDING[kind]
+    span = span_with(SpanLimits(**{name.format(kind): limit for name, limit in limits.items()}))
+    add(span, {"b": "long text", "c": 2})
     complaints.take()
-    assert [dict(link.attributes) for link in span.links] == kept
+    assert [dict(attributes) for _, _, attributes, _ in read(span)] == kept
 
 
-def test_links_of_another_layout_and_of_spans_that_take_none(monkeypatch: Any) -> None:
-    """They go in the public way."""
-    add_link(NonRecordingSpan(SpanContext(1, 2, is_remote=False)), LINKED, {"b": 1})
+@either
+def test_what_is_added_to_spans_of_another_layout_or_that_take_none(
+    kind: str, monkeypatch: Any, complaints: Any
+) -> None:
+    """It goes in the public way, which says what it does not take."""
+    add, _, read = ADDING[kind]
+    if kind == "event":  # the SDK takes a link at any time
+        ended = span_with()
+        ended.end()
+        add(ended, {"b": 1})
+        assert (complaints.take(), ended.events) == (["Tried calling _add_event on an ended span."], ())
+    add(NonRecordingSpan(SpanContext(1, 2, is_remote=False)), {"b": 1})
     monkeypatch.setattr(_bounded, "_KNOWN", False)
     span = span_with()
-    add_link(span, LINKED, {"b": ["x"]})
-    assert [dict(link.attributes) for link in span.links] == [{"b": ("x",)}]
+    add(span, {"b": ["x"]})
+    assert [dict(attributes) for _, _, attributes, _ in read(span)] == [{"b": ("x",)}]
 
 
 def emitted(attributes: dict[str, Any]) -> Any:

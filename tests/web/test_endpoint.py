@@ -665,8 +665,8 @@ class TestAddresses:
 
         scope = {
             "method": "POST",
-            "path": "/root/x",
-            "root_path": "/root",
+            "path": "/shop/x",
+            "root_path": "/shop",
             "headers": [(b"Origin", b"a"), (b"origin", b"b")],
         }
         head = head_of(scope, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
@@ -92,7 +92,7 @@ def check_clients() -> Iterator[Check]:
 def check_variables(settings: Settings) -> Iterator[Check]:
     """The variables that are set: misspelt names, and values that are not understood."""
     variables = _settings.variables_set()
-    known = _settings.variables_read() | known_variables()
+    known = variables_read() | known_variables()
     found = [*_misspelt(variables, known), *_misunderstood(variables)]
     yield from found
     if settings.sdk_disabled:
@@ -100,6 +100,30 @@ def check_variables(settings: Settings) -> Iterator[Check]:
     elif not found:
         names = ", ".join(name for name in variables if name in known) or "none is set: everything is as by default"
         yield Check("variables", "ok", names)
+
+
+class _Asked(Mapping[str, str]):
+    """An empty environment that keeps the names that it is asked for."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.names.add(name)
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def variables_read() -> frozenset[str]:
+    """The names of all environment variables that spanback reads."""
+    asked = _Asked()
+    _settings.from_environment(asked)
+    return frozenset(asked.names)
 
 
 def _misspelt(variables: dict[str, str], known: frozenset[str]) -> Iterator[Check]:
