@@ -178,11 +178,12 @@ class SpanRef:
 
         Raises:
             MissingTokenKey: There is no key to sign with.
-            InvalidSetting: An argument breaks its rule.
+            InvalidSetting: An argument breaks its rule, or a field of this reference, made by hand, does.
         """
         from spanback import _tokens  # noqa: PLC0415 - with its cryptography, for whoever makes tokens
         from spanback._token_keys import encoded  # noqa: PLC0415
 
+        _tokens.check_rated(self, _CLAIM_NAMES.values())
         halves = self.trace_id >> _HALF_BITS, self.trace_id & _HALF
         times = self.start_time_ns or 0, self.root_span_id or 0
         packed = _PACKED.pack(*halves, self.span_id, self.sampled, *times)

@@ -10,7 +10,7 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 from spanback import _settings
@@ -25,12 +25,18 @@ EXPIRES_RULE: Final = "must be a whole number of seconds, from 1 to 31,622,400 (
 MAX_USES_RULE: Final = "must be a whole number from 1 to 1,000,000"
 SIGNALS_RULE: Final = "must be a list of at most 16 names of signals"
 TEXT_RULE: Final = "must be text, not empty, of at most 256 characters"
+NUMBER_RULE: Final = "must be a whole number from {} to 2 ** {} - 1"
+SAMPLED_RULE: Final = "must be True or False"
+NAME_RULE: Final = "must be text, or None"
+TAGS_RULE: Final = "must be a tuple of texts"
 
 _EXPIRES_LIMIT_S: Final = 366 * 86_400
 _USES_LIMIT: Final = 1_000_000
 _SIGNALS_LIMIT: Final = 16
 _NAME_LIMIT_CHARACTERS: Final = 64
 _TEXT_LIMIT_CHARACTERS: Final = 256
+_NUMBERS: Final = (("trace_id", 1, 128), ("span_id", 1, 64), ("start_time_ns", 0, 64), ("root_span_id", 0, 64))
+"""Fields of a reference, the least that each may be, and of how many bits; None, too, where the least is 0."""
 _ENCODE: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 _DECODE: Final = json.JSONDecoder().decode
 _NO_TOKEN: Final = "this is no feedback token"
@@ -102,6 +108,32 @@ def keys_of(keys: Sequence[str] | None) -> TokenKeys:
         if not isinstance(text, str):
             raise InvalidSetting("keys", f"<key {number} of {len(texts)}>", KEY_RULE)
     return read_keys(texts)
+
+
+def check_rated(ref: Any, names: Iterable[str]) -> None:
+    """Checks what a token is to carry.
+
+    Args:
+        ref: The reference.
+        names: Of its fields that are text.
+
+    Raises:
+        InvalidSetting: A field holds what no token can carry.
+    """
+    for field, least, bits in _NUMBERS:
+        number = getattr(ref, field)
+        if number is None and not least:
+            continue
+        if isinstance(number, bool) or not isinstance(number, int) or not least <= number < 1 << bits:
+            rule = NUMBER_RULE.format(least, bits)
+            raise InvalidSetting(field, number, rule if least else f"{rule}, or None")
+    if not isinstance(ref.sampled, int):
+        raise InvalidSetting("sampled", ref.sampled, SAMPLED_RULE)
+    for field in names:
+        if not isinstance(getattr(ref, field), (str, type(None))):
+            raise InvalidSetting(field, getattr(ref, field), NAME_RULE)
+    if not isinstance(ref.tags, tuple) or not all(isinstance(tag, str) for tag in cast("tuple[object, ...]", ref.tags)):
+        raise InvalidSetting("tags", ref.tags, TAGS_RULE)
 
 
 def issue(rated: Rated, core: Rated, terms: Terms) -> str:

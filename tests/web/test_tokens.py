@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from base64 import urlsafe_b64encode
-from dataclasses import fields
+from dataclasses import fields, replace
 from io import StringIO
 
 import jwt
@@ -260,6 +260,32 @@ def test_terms_that_break_their_rule_are_named(terms, message):
     """The message says which, what was given and the rule."""
     with pytest.raises(InvalidSetting) as raised:
         REF.token(keys=[KEY], **terms)
+    assert str(raised.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("field", "odd", "message"),
+    [
+        ("trace_id", 1 << 128, f"trace_id={1 << 128} must be a whole number from 1 to 2 ** 128 - 1"),
+        ("trace_id", 0, "trace_id=0 must be"),
+        ("trace_id", "0af7651916cd43dd8448eb211c80319c", "trace_id='0af7651916cd43dd8448eb211c80319c' must be"),
+        ("span_id", -1, "span_id=-1 must be a whole number from 1 to 2 ** 64 - 1"),
+        ("span_id", True, "span_id=True must be"),
+        ("span_id", None, "span_id=None must be"),
+        ("start_time_ns", -1, "start_time_ns=-1 must be a whole number from 0 to 2 ** 64 - 1, or None"),
+        ("start_time_ns", 1.7e18, "start_time_ns=1.7e+18 must be"),
+        ("root_span_id", 1 << 64, f"root_span_id={1 << 64} must be a whole number from 0 to 2 ** 64 - 1, or None"),
+        ("sampled", "no", "sampled='no' must be True or False"),
+        ("response_id", b"resp_1", "response_id=b'resp_1' must be text, or None"),
+        ("prompt_version", 12, "prompt_version=12 must be"),
+        ("tags", "beta", "tags='beta' must be a tuple of texts"),
+        ("tags", ("beta", 7), "tags=<tuple> must be"),
+    ],
+)
+def test_a_reference_that_no_token_can_carry_is_refused(field, odd, message):
+    """One that is made by hand may hold anything; the message says which field, what it holds and the rule."""
+    with pytest.raises(InvalidSetting) as raised:
+        replace(REF, **{field: odd}).token(keys=[KEY])
     assert str(raised.value).startswith(message)
 
 
