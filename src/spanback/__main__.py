@@ -2,6 +2,6 @@
 
 import sys
 
-from spanback.cli import main
+from spanback_command import main
 
 sys.exit(main())
