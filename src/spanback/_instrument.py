@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, fields, replace
 from functools import partial
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Final
@@ -30,7 +29,6 @@ _DURABLE_RULE: Final = "must name a file"
 _PROVIDER_RULE: Final = "must be a provider of OpenTelemetry, with the method {}"
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class _Given:
     """What the calls of `instrument()` have asked for so far; what a later call leaves out stays."""
 
@@ -144,7 +142,7 @@ def instrument(
     path = _check_path("file", file, _FILE_RULE) or _given.file or settings.file
     spool = _check_path("durable", durable, _DURABLE_RULE) or _given.durable or settings.spool
     adopting = next((one for one in (adopt, _given.adopt) if one is not None), settings.adopt)
-    settings = replace(settings, clients=chosen, adopt=adopting, file=path, spool=spool)
+    settings = settings._replace(clients=chosen, adopt=adopting, file=path, spool=spool)
 
     found, ttl_s = _checked_index(index, index_ttl_s, settings)
 
@@ -181,8 +179,7 @@ def uninstrument() -> None:
     SHARING.use(None)
     TELEMETRY.on_abandoned = None
     _settings.use(None)
-    for field in fields(_Given):
-        setattr(_given, field.name, None)
+    vars(_given).clear()
 
 
 def status() -> list[TargetStatus]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
 from spanback.errors import InvalidSetting
 
@@ -36,10 +35,13 @@ _FLAGS: Final = frozenset({
 
 SECRETS: Final = frozenset({"user_hash_key", "token_keys", "index"})
 """The settings that are keys, or may hold a password: never to be shown as they are."""
+_SECRETS_OF_A_WAY: Final = frozenset({"endpoint", "headers"})
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+# Both are named tuples: to make a frozen dataclass of so many fields takes every start a millisecond.
+
+
+class Way(NamedTuple):
     """How one signal leaves the process.
 
     Attributes:
@@ -62,18 +64,21 @@ class Way:
     exporters: tuple[str, ...] = ()
     protocol: str = "grpc"
     compression: str = "none"
-    endpoint: str | None = field(default=None, repr=False)
+    endpoint: str | None = None
     is_whole: bool = False
-    headers: str = field(default="", repr=False)
+    headers: str = ""
     certificate: str | None = None
     client_key: str | None = None
     client_certificate: str | None = None
     timeout_s: float = 10.0
     insecure: bool = False
 
+    def __repr__(self) -> str:
+        """All fields but those that may hold a key or a password."""
+        return _shown(self, _SECRETS_OF_A_WAY)
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+
+class Settings(NamedTuple):
     """One consistent set of choices. Times are in seconds, sizes in bytes.
 
     Attributes:
@@ -145,8 +150,7 @@ class Settings:
 
     def __repr__(self) -> str:
         """All fields but the keys, and what may hold a password."""
-        shown = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.name not in SECRETS)
-        return f"Settings({shown})"
+        return _shown(self, SECRETS)
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
@@ -226,7 +230,7 @@ def with_content(settings: Settings, capture_content: bool | str) -> Settings:
     if mode is None:
         rule = f"must be True, False or one of {', '.join(sorted(_MODES))}"
         raise InvalidSetting("capture_content", capture_content, rule)
-    return replace(settings, content=mode, feedback_content=mode != "no_content", emit_event=mode in EVENT_MODES)
+    return settings._replace(content=mode, feedback_content=mode != "no_content", emit_event=mode in EVENT_MODES)
 
 
 def with_feedback(settings: Settings, choices: Mapping[str, object]) -> Settings:
@@ -258,7 +262,7 @@ def with_feedback(settings: Settings, choices: Mapping[str, object]) -> Settings
     key = given.get("user_hash_key")
     if isinstance(key, str):
         given["user_hash_key"] = key.encode("utf-8", "surrogateescape")
-    return replace(settings, **cast("dict[str, Any]", given))
+    return settings._replace(**cast("dict[str, Any]", given))
 
 
 def disabled_instrumentations() -> frozenset[str]:
@@ -333,6 +337,11 @@ def current() -> Settings:
 def use(settings: Settings | None) -> None:
     """Puts settings in force; None means that the environment is read anew at the next question."""
     IN_FORCE.settings = settings
+
+
+def _shown(of: Way | Settings, secrets: frozenset[str]) -> str:
+    fields = zip(of._fields, of, strict=True)
+    return f"{type(of).__name__}({', '.join(f'{name}={value!r}' for name, value in fields if name not in secrets)})"
 
 
 def _way(env: Mapping[str, str], signal: str) -> Way:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ def configure() -> Iterator[Callable[..., Settings]]:
     """Puts settings in force that differ from the defaults by the arguments."""
 
     def put(**choices: Any) -> Settings:
-        settings = replace(Settings(), **choices)
+        settings = Settings()._replace(**choices)
         _settings.use(settings)
         return settings
 

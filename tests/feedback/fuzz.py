@@ -311,7 +311,7 @@ def redact(field: str, value: Any) -> Any:
 def run(seed: int, numbers: range, tell: Callable[[int], None] = lambda done: None) -> Counter[str]:
     """Makes a number of calls with providers in memory; gives how often what came of them."""
     before = dict(DECLARED)
-    settings = replace(Settings(), feedback_content=True, user_hash_key=SECRET.encode(), redact=redact, emit="both")
+    settings = Settings()._replace(feedback_content=True, user_hash_key=SECRET.encode(), redact=redact, emit="both")
     outcomes: Counter[str] = Counter()
     with capture() as telemetry:
         _settings.use(settings)

@@ -37,7 +37,7 @@ def configure() -> Iterator[Callable[..., Settings]]:
     """Puts settings in force that differ from those of the tests by the arguments."""
 
     def put(**choices: Any) -> Settings:
-        settings = replace(Settings(token_keys=(KEY,), feedback_content=True, user_hash_key=b"pepper"), **choices)
+        settings = Settings(token_keys=(KEY,), feedback_content=True, user_hash_key=b"pepper")._replace(**choices)
         _settings.use(settings)
         return settings
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -34,7 +33,7 @@ from tests.web.conftest import KEY, REF
 def model(instrument, server) -> Iterator[Any]:
     """A client that is instrumented, and a key for tokens."""
     instrument()
-    _settings.use(replace(_settings.current(), token_keys=(KEY,)))
+    _settings.use(_settings.current()._replace(token_keys=(KEY,)))
     with make_client(server) as client:
         yield client
 

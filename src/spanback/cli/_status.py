@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final
@@ -84,7 +84,7 @@ def to_json(targets: Iterable[TargetStatus], settings: Settings) -> dict[str, An
 
 def shown_settings(settings: Settings) -> dict[str, Any]:
     """The settings without secrets: of keys only whether there are some, of the index where it is."""
-    shown = {field.name: getattr(settings, field.name) for field in fields(Settings) if field.name not in SIGNALS}
+    shown = {name: value for name, value in settings._asdict().items() if name not in SIGNALS}
     shown |= {name: "set" if shown[name] else None for name in _settings.SECRETS}
     shown["clients"] = None if settings.clients is None else sorted(settings.clients)
     shown["index"] = None if settings.index is None else public_address(settings.index)

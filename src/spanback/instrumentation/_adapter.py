@@ -75,9 +75,9 @@ class Retries(NamedTuple):
     left: Callable[[BaseException, Mapping[str, Any]], int]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Endpoint:
-    """One operation of a provider's API.
+    """One operation of a provider's API. Set once, where its table is made.
 
     Attributes:
         operation: `gen_ai.operation.name`.
@@ -119,7 +119,7 @@ class Endpoint:
     retries: Retries | None = None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Request:
     """One call about to be made. Its fields are read often, and slots are read faster than a named tuple's."""
 
