@@ -14,9 +14,11 @@ import sys
 before = set(sys.modules)  # what measures coverage has loaded some of it
 import spanback
 later = {"spanback._reduce", "spanback._tokens", "spanback._index", "sqlite3", "hashlib", "hmac"}
+later |= {"spanback.signals", "spanback.feedback._declared", "spanback.feedback._retract"}
 assert not later & (set(sys.modules) - before), later & set(sys.modules)
 from spanback import record_many, record_preference, reduce
 assert spanback.reduce is reduce
+assert spanback.signals.THUMBS_UP.name == "user_thumbs"
 """
 
 

@@ -158,7 +158,7 @@ def test_settings_in_use_stay_until_the_environment_is_read_anew(monkeypatch: py
 def test_keys_and_passwords_are_never_shown() -> None:
     """Settings may be logged."""
     way = Way(endpoint="https://me:secret@collector:4318", headers="authorization=secret")
-    shown = repr(Settings(user_hash_key=b"secret", file="telemetry/", traces=way, index="redis://:secret@cache"))
+    shown = repr(Settings(user_hash_key=b"secret", file="telemetry/", traces=way, shared_index="redis://:secret@cache"))
 
     assert "secret" not in shown
     assert "file='telemetry/'" in shown

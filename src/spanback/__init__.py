@@ -13,8 +13,6 @@ spanback.record_feedback(response, score=1.0)          # a linked event
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from spanback import signals
-from spanback._context import context
 from spanback._instrument import instrument, status, uninstrument
 from spanback._spanref import SpanRef
 from spanback._version import __version__
@@ -30,20 +28,18 @@ from spanback.errors import (
     TokenError,
 )
 from spanback.export import flush
-from spanback.feedback import (
-    Declaration,
-    Receipt,
-    declare,
-    record_feedback,
-    reference,
-    retract_feedback,
-)
-from spanback.instrumentation import TargetStatus, annotate_context
+from spanback.feedback import Receipt, record_feedback, reference
 
 if TYPE_CHECKING:
+    from spanback import signals
+    from spanback._context import context
     from spanback._reduce import reduce
+    from spanback.feedback._declared import Declaration, declare
     from spanback.feedback._many import record_many
     from spanback.feedback._preference import record_preference
+    from spanback.feedback._retract import retract_feedback
+    from spanback.instrumentation._annotate import annotate_context
+    from spanback.instrumentation._status import TargetStatus
 
 __all__ = [
     "Declaration",
@@ -77,14 +73,22 @@ __all__ = [
 ]
 
 _LATER: Final = {
+    "Declaration": "spanback.feedback._declared",
+    "TargetStatus": "spanback.instrumentation._status",
+    "annotate_context": "spanback.instrumentation._annotate",
+    "context": "spanback._context",
+    "declare": "spanback.feedback._declared",
     "record_many": "spanback.feedback._many",
     "record_preference": "spanback.feedback._preference",
     "reduce": "spanback._reduce",
+    "retract_feedback": "spanback.feedback._retract",
 }
-"""What an app need not wait for as it starts: it is loaded when it is first asked for."""
+"""What an app need not wait for as it starts: it is loaded when it is first asked for, as `signals` is."""
 
 
 def __getattr__(name: str) -> Any:
+    if name == "signals":
+        return import_module("spanback.signals")
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(_LATER[name]), name)

@@ -19,10 +19,11 @@ from spanback._sharing import SHARING
 from spanback._telemetry import TELEMETRY
 from spanback.errors import InvalidSetting
 from spanback.feedback import record_abandoned
-from spanback.instrumentation import CLIENTS, NOTICING, WRAPPING, TargetStatus
+from spanback.instrumentation import CLIENTS, NOTICING, WRAPPING
 
 if TYPE_CHECKING:
     from spanback._index import Index, SharedIndex
+    from spanback.instrumentation._status import TargetStatus
 
 _FILE_RULE: Final = "must name a folder, or a file ending in .jsonl"
 _DURABLE_RULE: Final = "must name a file"
@@ -197,7 +198,7 @@ def _checked_index(given: Any, ttl_s: Any, settings: Settings) -> tuple[SharedIn
     if isinstance(for_s, bool) or not isinstance(for_s, (int, float)) or not 1 <= for_s < math.inf:
         raise InvalidSetting("index_ttl_s", for_s, "must be a number of seconds, at least 1")
     # An index of the app's own may count as false while nothing is in it.
-    asked = next((one for one in (given, _given.index, settings.index) if one is not None), None)
+    asked = next((one for one in (given, _given.index, settings.shared_index) if one is not None), None)
     if asked is None:
         return None, for_s
     if SHARING.index is not None and (asked, for_s) == SHARING.named:
@@ -207,7 +208,7 @@ def _checked_index(given: Any, ttl_s: Any, settings: Settings) -> tuple[SharedIn
     try:
         found = opened(asked, for_s)
     except InvalidSetting as problem:
-        if asked is not settings.index:
+        if asked is not settings.shared_index:
             raise
         _logger.warning("SPANBACK_INDEX is not used: %s", problem)  # a wrong variable must not stop an app
         return None, for_s

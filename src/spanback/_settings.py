@@ -33,7 +33,7 @@ _FLAGS: Final = frozenset({
     "SPANBACK_CAPTURE_FEEDBACK_CONTENT", "SPANBACK_SELF_RATING",
 })  # fmt: skip
 
-SECRETS: Final = frozenset({"user_hash_key", "token_keys", "index"})
+SECRETS: Final = frozenset({"user_hash_key", "token_keys", "shared_index"})
 """The settings that are keys, or may hold a password: never to be shown as they are."""
 _SECRETS_OF_A_WAY: Final = frozenset({"endpoint", "headers"})
 
@@ -99,7 +99,7 @@ class Settings(NamedTuple):
         consent: Gets a user id and the rated span, either of which may be None, and says whether feedback is recorded.
         self_rating: Whether a user's signal may come from inside of the very span that it rates.
         abandoned_streams: Whether a stream that the app leaves before its end records a signal.
-        index: Where the shared index is, `sqlite:///path` or `redis://...`, or None.
+        shared_index: Where the shared index is, `sqlite:///path` or `redis://...`, or None.
         index_ttl_s: For how long the shared index knows a response.
         strict: Whether names of feedback must be declared.
         sdk_disabled: The value of OTEL_SDK_DISABLED.
@@ -134,7 +134,7 @@ class Settings(NamedTuple):
     strict: bool = False
     self_rating: bool = False
     abandoned_streams: bool = False
-    index: str | None = None
+    shared_index: str | None = None
     index_ttl_s: float = 604_800.0
     sdk_disabled: bool = False
     sampler: str | None = None
@@ -182,7 +182,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         user_hash_key=key.encode("utf-8", "surrogateescape") or None,
         self_rating=_flag(env.get("SPANBACK_SELF_RATING"), default=False),
         abandoned_streams=_flag(env.get("SPANBACK_ABANDONED_STREAMS"), default=False),
-        index=env.get("SPANBACK_INDEX", "").strip() or None,
+        shared_index=env.get("SPANBACK_INDEX", "").strip() or None,
         index_ttl_s=max(1.0, _number(env.get("SPANBACK_INDEX_TTL_S"), 604_800.0)),
         token_keys=_names(env.get(TOKEN_KEYS, "")),
         token_audience=env.get("SPANBACK_TOKEN_AUDIENCE", "").strip() or "spanback",

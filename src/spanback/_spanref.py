@@ -45,7 +45,8 @@ version, conversation id, tags, experiment, variant, id of the root span."""
 
 _HANDLE_LENGTH: Final = 13
 
-_TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
+_TRACEPARENT_LENGTHS: Final = [2, 32, 16, 2]
+_HEX_DIGITS: Final = frozenset("0123456789abcdef")
 _SAMPLED: Final = 0x01
 _PACKED: Final = struct.Struct(">QQQ?QQ")
 """Trace id in halves, span id, sampled, start time in ns, root span id; 0 for what is not known. 55 characters of a
@@ -63,7 +64,8 @@ _CLAIM_NAMES: Final = {
     "e": "experiment",
     "a": "variant",
 }
-_RUN_ID: Final = re.compile(r"(?:lc_)?run-{1,2}([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:-\d+)?", re.ASCII)
+_RUN_ID: Final = r"(?:lc_)?run-{1,2}([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:-\d+)?"
+"""Not compiled before it is needed: few apps have LangChain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +128,12 @@ class SpanRef:
             The reference, or None when the text is no valid traceparent. Never raises.
         """
         # A typed app gives text; one that passes on a header that is not there gives None.
-        found = _TRACEPARENT.fullmatch(traceparent.strip()) if isinstance(cast("object", traceparent), str) else None
-        if found is None:
+        fields = traceparent.strip().split("-", 4) if isinstance(cast("object", traceparent), str) else []
+        known = fields[:4]
+        if [*map(len, known)] != _TRACEPARENT_LENGTHS or not _HEX_DIGITS.issuperset("".join(known)):
             return None
-        version, trace_id, span_id, flags, more = found.groups()
-        if version == "ff" or (version == "00" and more is not None):
+        version, trace_id, span_id, flags = known
+        if version == "ff" or (version == "00" and len(fields) > len(known)):
             return None
         ref = cls(int(trace_id, 16), int(span_id, 16), bool(int(flags, 16) & _SAMPLED))
         return ref if ref.trace_id and ref.span_id else None
@@ -356,7 +359,7 @@ def run_key(message_id: str) -> str | None:
     Returns:
         The key, or None where the id is none of LangChain's.
     """
-    found = _RUN_ID.fullmatch(message_id)
+    found = re.fullmatch(_RUN_ID, message_id, re.ASCII)
     return None if found is None else f"lc_run--{found.group(1)}"
 
 

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from spanback.feedback import PRESETS, Receipt, Signal, normalised_distance, record_feedback
+from spanback.feedback import PRESETS, Receipt, Signal, record_feedback
+from spanback.feedback._distance import normalised_distance
 
 __all__ = [
     "ABANDONED",

@@ -14,8 +14,9 @@ from openai._base_client import AsyncAPIClient, SyncAPIClient
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 import spanback
+from spanback import TargetStatus
 from spanback.demo._loopback import LoopbackServer
-from spanback.instrumentation import WRAPPING, TargetStatus, _wrap
+from spanback.instrumentation import WRAPPING, _wrap
 from spanback.instrumentation._adapter import Target
 from spanback.instrumentation.providers import Client
 from spanback.instrumentation.providers.openai import ADAPTER

@@ -12,7 +12,8 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from spanback._never_raise import never_raise
-from spanback.feedback import DECLARED, PRESETS, Declaration, Signal
+from spanback.feedback import PRESETS, Signal
+from spanback.feedback._declared import DECLARED, Declaration
 
 _HEADINGS: Final = ("signal", "score", "weight", "source", "type", "labels", "description")
 _EPILOG: Final = """

@@ -87,7 +87,9 @@ def shown_settings(settings: Settings) -> dict[str, Any]:
     shown = {name: value for name, value in settings._asdict().items() if name not in SIGNALS}
     shown |= {name: "set" if shown[name] else None for name in _settings.SECRETS}
     shown["clients"] = None if settings.clients is None else sorted(settings.clients)
-    shown["index"] = None if settings.index is None else public_address(settings.index)
+    address = settings.shared_index
+    shown["index"] = None if address is None else public_address(address)
+    del shown["shared_index"]
     return shown
 
 

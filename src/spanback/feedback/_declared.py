@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 from spanback._never_raise import never_raise
 from spanback.errors import InvalidFeedback
 from spanback.feedback import _rules
+from spanback.feedback._model import DECLARED
 from spanback.feedback._presets import USUAL
 from spanback.feedback._rules import Source, Type
 from spanback.feedback._signal import Signal
@@ -48,6 +49,26 @@ class Declaration:
         weight = USUAL.weight if self.weight is None else self.weight
         return Signal(self.name, None, weight, self.source or USUAL.source, self.type or USUAL.type)
 
+    def keep_to(self, scale: object, label: str | None, score: float | None) -> None:
+        """Refuses what is declared otherwise.
+
+        Args:
+            scale: The scale that a call names, checked, or None.
+            label: The label, checked, or None.
+            score: The score, checked, or None.
+
+        Raises:
+            InvalidFeedback: It is not allowed.
+        """
+        if scale is not None and self.scale is not None and scale != self.scale:
+            raise InvalidFeedback("scale", scale, f"must be {self.scale}, as {self.name} is declared")
+        if label is not None and self.labels and label not in self.labels:
+            raise InvalidFeedback("label", label, f"must be one of {', '.join(self.labels)}, as is declared")
+        if score is not None and self.scores is not None:
+            lowest, highest = self.scores
+            if not lowest <= score <= highest:
+                raise InvalidFeedback("score", score, f"must be from {lowest:g} to {highest:g}, as is declared")
+
     def to_json(self) -> dict[str, Any]:
         """The object that `spanback signals --json` prints."""
         return {
@@ -60,10 +81,6 @@ class Declaration:
             "weight": self.weight,
             "description": self.description,
         }
-
-
-DECLARED: Final[dict[str, Declaration]] = {}
-"""What has been declared in this process, by name. Safe for threads: each step is one operation of a dict in C."""
 
 
 def declare(
@@ -114,28 +131,6 @@ def declare(
     )
     DECLARED[declaration.name] = declaration
     return declaration
-
-
-def keep_to(declaration: Declaration, scale: object, label: str | None, score: float | None) -> None:
-    """Refuses what a declaration does not allow.
-
-    Args:
-        declaration: The signal's.
-        scale: The scale that a call names, checked, or None.
-        label: The label, checked, or None.
-        score: The score, checked, or None.
-
-    Raises:
-        InvalidFeedback: It is not allowed.
-    """
-    if scale is not None and declaration.scale is not None and scale != declaration.scale:
-        raise InvalidFeedback("scale", scale, f"must be {declaration.scale}, as {declaration.name} is declared")
-    if label is not None and declaration.labels and label not in declaration.labels:
-        raise InvalidFeedback("label", label, f"must be one of {', '.join(declaration.labels)}, as is declared")
-    if score is not None and declaration.scores is not None:
-        lowest, highest = declaration.scores
-        if not lowest <= score <= highest:
-            raise InvalidFeedback("score", score, f"must be from {lowest:g} to {highest:g}, as is declared")
 
 
 def _scores(value: object) -> tuple[float, float]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from spanback.errors import InvalidFeedback
 from spanback.feedback import _rules
-from spanback.feedback._declared import DECLARED, keep_to
 from spanback.feedback._presets import KNOWN_NAMES, USUAL
 from spanback.feedback._rules import Primitive, Source, Type
 from spanback.feedback._signal import Signal
+
+if TYPE_CHECKING:
+    from spanback.feedback._declared import Declaration
+
+DECLARED: Final[dict[str, Declaration]] = {}
+"""What has been declared in this process, by name. Safe for threads: each step is one operation of a dict in C."""
 
 
 class Feedback(NamedTuple):
@@ -101,7 +106,7 @@ def checked(
     if value is None and label is None and comment is None and improvement is None and not is_bare:
         raise InvalidFeedback("score", None, _rules.GIVEN_RULE)
     if declared is not None:
-        keep_to(declared, None if raw is None else raw[1:], label, value)
+        declared.keep_to(None if raw is None else raw[1:], label, value)
     # A Signal has been checked when it was made, so only what the call itself gives is checked here.
     return Feedback(
         own_name,

@@ -8,7 +8,6 @@ put on the app's provider only once a package that makes such spans is imported.
 from __future__ import annotations
 
 import inspect
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
@@ -32,12 +31,20 @@ CAPTURE: Final = otel_context.create_key("spanback-capture")
 WITHIN: Final = otel_context.create_key("spanback-within")
 """Context key of the client whose inner calls belong to the call around them; `*` where those of all clients do."""
 
-_PEERS: Final = re.compile(
-    r"opentelemetry\.instrumentation\.(openai|anthropic|google_?gen|vertexai|mistralai|cohere|ollama|groq|together"
-    r"|bedrock|botocore|litellm|langchain|genai)"
-    r"|opentelemetry\.util\.genai|openinference\.instrumentation|openlit\b|logfire\b|_?langfuse|langsmith\b"
-    r"|com\.anthropic\.sdk\.python|mistralai_sdk_tracer"
+_PEERS: Final = (
+    *(
+        f"opentelemetry.instrumentation.{client}"
+        for client in (
+            *("openai", "anthropic", "googlegen", "google_gen", "vertexai", "mistralai", "cohere", "ollama", "groq"),
+            *("together", "bedrock", "botocore", "litellm", "langchain", "genai"),
+        )
+    ),
+    *("opentelemetry.util.genai", "openinference.instrumentation", "langfuse", "_langfuse"),
+    *("com.anthropic.sdk.python", "mistralai_sdk_tracer"),
 )
+"""How the names of scopes and modules of peers begin."""
+_PEER_PACKAGES: Final = frozenset({"openlit", "logfire", "langsmith"})
+"""Those whose names, where they go on, go on behind a dot."""
 _MODEL_CALLS: Final = frozenset({"chat", "text_completion", "generate_content", "embeddings", "fetch_response"})
 _NO_MODEL_CALLS: Final = frozenset({"invoke_agent", "create_agent", "execute_tool", "invoke_workflow", "retrieval"})
 OPENINFERENCE_KIND: Final = "openinference.span.kind"
@@ -83,7 +90,7 @@ def peer_of(span: Span, *, is_inside: bool = False) -> str | None:
     first_word = name.partition(" ")[0]
     if scope.name == _LITELLM:
         return scope.name if first_word in _MODEL_CALLS else None
-    if _PEERS.match(scope.name) is None:
+    if not _is_peer(scope.name):
         return None
     if _OPENLLMETRY_TYPE in attributes or _LOGFIRE_NAME in name:
         return scope.name
@@ -104,7 +111,7 @@ def peer_in(function: Any) -> str | None:
     """
     for one in _layers(function):
         module = getattr(one, "__globals__", {}).get("__name__")
-        if isinstance(module, str) and _PEERS.match(module) is not None:
+        if isinstance(module, str) and _is_peer(module):
             return module
     return None
 
@@ -161,6 +168,10 @@ def unseen_peer() -> str | None:
             return module
         frame = frame.f_back
     return None
+
+
+def _is_peer(name: str) -> bool:
+    return name.startswith(_PEERS) or name.partition(".")[0] in _PEER_PACKAGES
 
 
 def _layers(function: Any) -> Iterator[Any]:

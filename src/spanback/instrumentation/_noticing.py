@@ -38,7 +38,7 @@ _INSTRUMENTATIONS: Final = (
 _CLIENTS_THAT_TRACE_THEMSELVES: Final = ("anthropic", "mistralai.extra.observability")
 _SET_GLOBAL: Final = "_set_tracer_provider"
 _OPENINFERENCE_OUTPUT: Final = "output.value"
-_ID_IN_OUTPUT: Final = re.compile(r'\s*\{\s*"id"\s*:\s*"([^"\\]{1,256})"')
+_ID_IN_OUTPUT: Final = r'\s*\{\s*"id"\s*:\s*"([^"\\]{1,256})"'
 
 
 class Noticing:
@@ -165,7 +165,7 @@ def _id_in_output(attributes: Mapping[str, Any]) -> str | None:
     output = attributes.get(_OPENINFERENCE_OUTPUT)
     if not isinstance(output, str) or attributes.get(OPENINFERENCE_KIND) not in OPENINFERENCE_CALLS:
         return None
-    found = _ID_IN_OUTPUT.match(output)
+    found = re.match(_ID_IN_OUTPUT, output)
     return found and found.group(1)
 
 

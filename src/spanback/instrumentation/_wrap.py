@@ -6,9 +6,8 @@ import functools
 import importlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
 
@@ -20,29 +19,8 @@ from spanback.instrumentation._call import end_abandoned
 from spanback.instrumentation._steps import give_back_steps
 from spanback.instrumentation.providers import CLIENTS
 
-State = Literal["patched", "adopted", "not imported", "not instrumented", "not installed", "missing attribute"]
-
-
-@dataclass(frozen=True, slots=True)
-class TargetStatus:
-    """What became of one function that spanback wraps.
-
-    Attributes:
-        client: The client's name, as in `instrument(clients=[...])`.
-        target: Module and path of the function; the package's name where it is not installed.
-        state: `patched`; `not imported` while the app has not imported the client, which is then patched as soon as
-            it does; `not instrumented` where `instrument()` was not called for the client; `not installed`; `missing
-            attribute` where this version of the client lacks the function; `adopted` where another instrumentation
-            makes the spans, and feedback binds to those.
-        version: The client's installed version, or None.
-        detail: A sentence on the state, or None.
-    """
-
-    client: str
-    target: str
-    state: State
-    version: str | None
-    detail: str | None = None
+if TYPE_CHECKING:
+    from spanback.instrumentation._status import State, TargetStatus
 
 
 class Wrapping:
@@ -79,6 +57,8 @@ class Wrapping:
 
     def status(self) -> list[TargetStatus]:
         """One line a target, clients in the table's order."""
+        from spanback.instrumentation._status import TargetStatus  # noqa: PLC0415 - few apps ask
+
         lines: list[TargetStatus] = []
         for name, client in CLIENTS.items():
             installed = _version_of(client.distribution)

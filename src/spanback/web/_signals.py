@@ -11,12 +11,13 @@ from spanback._never_raise import never_raise
 from spanback._spanref import looks_like_token
 from spanback._tokens import Claims
 from spanback.errors import InvalidFeedback, SpoolUnavailable
-from spanback.feedback import Receipt, retract_feedback
+from spanback.feedback import Receipt
 from spanback.feedback._attributes import Relation
 from spanback.feedback._ids import new_id
 from spanback.feedback._model import USUAL, Feedback, checked
 from spanback.feedback._preference import PREFERENCE, sides
 from spanback.feedback._record import Checked, aimed, record, record_all, resolved
+from spanback.feedback._retract import retract_feedback
 from spanback.feedback._rules import checked_feedback_id, checked_user_id
 from spanback.feedback._scope import AIM
 from spanback.feedback._target import Target
