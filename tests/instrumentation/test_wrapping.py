@@ -269,7 +269,7 @@ def test_a_client_that_cannot_be_wrapped(monkeypatch: pytest.MonkeyPatch, instru
 
     monkeypatch.setattr(_wrap, "_adapter_of", broken)
     instrument()
-    assert set(complaints.take()) == {"a callable raised; the app goes on"}
+    assert set(complaints.take()) == {"Wrapping._patch_client raised; the app goes on"}
 
 
 def test_a_client_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +16,7 @@ from spanback.instrumentation._adapter import Adapter, Target
 from spanback.instrumentation._adopt import ADOPTED, peer_in
 from spanback.instrumentation._around import Patch, only_if, wrapper_of
 from spanback.instrumentation._call import end_abandoned
+from spanback.instrumentation._importing import is_importing, once_imported
 from spanback.instrumentation._steps import give_back_steps
 from spanback.instrumentation.providers import CLIENTS
 
@@ -41,7 +42,7 @@ class Wrapping:
         self._give_back()
         for client in sorted(self._clients):
             for module in _either(CLIENTS[client].module):
-                self._once_imported(client, module, functools.partial(self._patch_client, client))
+                self._once_whole(client, module)
 
     def remove(self) -> None:
         """Puts back the very function objects that were there.
@@ -92,33 +93,36 @@ class Wrapping:
                     setattr(patch.owner, patch.name, patch.original)
                 self._patches.remove(patch)
 
-    def _once_imported(self, client: str, module: str, patch: Callable[[], None]) -> None:
-        """Patches now, or when the app imports a module."""
-
-        def on_import(_module: Any) -> None:
-            self._hooked.discard((client, module))
-            if client in self._clients:
-                never_raise(patch)
-
+    def _once_whole(self, client: str, module: str) -> None:
+        """Patches a client when a module of it is imported, and all around it: now, or as soon as that is so."""
+        if client not in self._clients or once_imported(module, functools.partial(self._once_whole, client, module)):
+            return
         if module in sys.modules:
-            never_raise(patch)
+            never_raise(self._patch_client, client)
         elif (client, module) not in self._hooked:
             self._hooked.add((client, module))
-            wrapt.register_post_import_hook(on_import, module)
+            wrapt.register_post_import_hook(functools.partial(self._on_import, client, module), module)
+
+    def _on_import(self, client: str, module: str, _module: Any) -> None:
+        self._hooked.discard((client, module))
+        never_raise(self._once_whole, client, module)
 
     def _patch_client(self, client: str) -> None:
         adapter = _adapter_of(client)
         for target in adapter.targets:
             if target.unless is not None and not _is_missing(target.unless):
                 continue
-            modules = [module for module in _either(target.module) if not _is_missing(module)]
+            names = _either(target.module)
+            if any(once_imported(name, functools.partial(self._once_whole, client, name)) for name in names):
+                continue
+            modules = [module for module in names if not _is_missing(module)]
             if not modules:
                 self._missing.add(target)
             for module in modules:
                 if module in sys.modules:
                     self._patch_target(adapter, target, module)
                 else:
-                    self._once_imported(client, module, functools.partial(self._patch_client, client))
+                    self._once_whole(client, module)
 
     def _patch_target(self, adapter: Adapter, target: Target, module: str) -> None:
         if any(patch.target == target for patch in self._patches):
@@ -131,7 +135,7 @@ class Wrapping:
         except AttributeError:
             self._missing.add(target)
             return
-        self._missing.discard(target)  # it may have been looked for while its module was still being imported
+        self._missing.discard(target)  # it may have been there in no module that was imported before
         self._patch(adapter, target, owner, name, original)
         if target.shadowed_by is not None:
             self._patch_shadows(adapter, target, owner, original)
@@ -206,9 +210,9 @@ def _module_of(target: Target) -> str:
 
 
 def _is_missing(module: str) -> bool:
-    """Whether a client that is imported lacks a module. Nothing is imported to find out."""
+    """Whether a client that is imported lacks a module. Nothing is imported, and for no import waited, to find out."""
     parent = module.rpartition(".")[0]
-    if module in sys.modules or not parent:
+    if module in sys.modules or not parent or is_importing(module):
         return False
     if parent in sys.modules:
         return not hasattr(sys.modules[parent], "__path__") or find_spec(module) is None
