@@ -28,12 +28,12 @@ from spanback.errors import (
     TokenError,
 )
 from spanback.export import flush
-from spanback.feedback import Receipt, record_feedback, reference
 
 if TYPE_CHECKING:
     from spanback import signals
     from spanback._context import context
     from spanback._reduce import reduce
+    from spanback.feedback import Receipt, record_feedback, reference
     from spanback.feedback._declared import Declaration, declare
     from spanback.feedback._many import record_many
     from spanback.feedback._preference import record_preference
@@ -74,16 +74,20 @@ __all__ = [
 
 _LATER: Final = {
     "Declaration": "spanback.feedback._declared",
+    "Receipt": "spanback.feedback",
     "TargetStatus": "spanback.instrumentation._status",
     "annotate_context": "spanback.instrumentation._annotate",
     "context": "spanback._context",
     "declare": "spanback.feedback._declared",
+    "record_feedback": "spanback.feedback",
     "record_many": "spanback.feedback._many",
     "record_preference": "spanback.feedback._preference",
     "reduce": "spanback._reduce",
+    "reference": "spanback.feedback",
     "retract_feedback": "spanback.feedback._retract",
 }
-"""What an app need not wait for as it starts: it is loaded when it is first asked for, as `signals` is."""
+"""What an app need not wait for as it starts: feedback, which nobody gives before there is a response, and what few
+apps call. As `signals`, it is loaded when it is first asked for, which takes some milliseconds once."""
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Final
@@ -16,9 +16,9 @@ from opentelemetry.trace import TracerProvider
 from spanback import _settings, export
 from spanback._settings import Consent, Redact, Settings
 from spanback._sharing import SHARING
+from spanback._spanref import Handle
 from spanback._telemetry import TELEMETRY
 from spanback.errors import InvalidSetting
-from spanback.feedback import record_abandoned
 from spanback.instrumentation import CLIENTS, NOTICING, WRAPPING
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def instrument(
     _given.index, _given.index_ttl_s = _given.index if index is None else index, ttl_s
     _settings.use(settings)
     SHARING.use(found)
-    TELEMETRY.on_abandoned = record_abandoned if settings.abandoned_streams else None
+    TELEMETRY.on_abandoned = _recorder_of_abandoned() if settings.abandoned_streams else None
     TELEMETRY.configure(
         tracer_provider=_given.tracer_provider,
         meter_provider=_given.meter_provider,
@@ -190,6 +190,12 @@ def status() -> list[TargetStatus]:
         One `TargetStatus` a target.
     """
     return WRAPPING.status()
+
+
+def _recorder_of_abandoned() -> Callable[[Handle, str | None, str | None], None]:
+    from spanback.feedback import record_abandoned  # noqa: PLC0415 - with all of feedback, for apps that ask for it
+
+    return record_abandoned
 
 
 def _checked_index(given: Any, ttl_s: Any, settings: Settings) -> tuple[SharedIndex | None, float]:

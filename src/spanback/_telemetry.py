@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from opentelemetry import metrics, trace
 from opentelemetry._logs import Logger, LoggerProvider, NoOpLogger, NoOpLoggerProvider, get_logger_provider
@@ -27,7 +27,7 @@ SCOPE_VERSION: Final = __version__
 OnFound = Callable[[trace.TracerProvider, LoggerProvider], None]
 
 
-class Unsent(NamedTuple):
+class Unsent:
     """One signal as the SDK would hand it to exporters.
 
     Attributes:
@@ -36,9 +36,10 @@ class Unsent(NamedTuple):
         log: The log record with its resource and scope, or None.
     """
 
-    feedback_id: str
-    span: Any
-    log: Any
+    def __init__(self, feedback_id: str, span: Any, log: Any) -> None:
+        self.feedback_id = feedback_id
+        self.span = span
+        self.log = log
 
 
 class Spool(Protocol):

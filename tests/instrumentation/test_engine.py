@@ -303,7 +303,7 @@ def test_managers_that_cannot_be_sorted(instrument: Any, memory: Memory, complai
         read=lambda *_: Request(endpoint, "openai", None, {}, True, None, None),
         sort=None,
     )
-    patch = Patch("openai", target, Owner, "opened", opened, None)
+    patch = Patch("openai", target, Owner, "opened", original=opened, peer=None)
     Owner.opened = wrapper_of(adapter, patch)
     with Owner().opened() as given:
         assert given == "given"

@@ -11,7 +11,7 @@ import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -116,11 +116,14 @@ def peer_in(function: Any) -> str | None:
     return None
 
 
-class Around(NamedTuple):
+class Around:
     """Somebody else's span for a call that is about to be made; None where it is made only after the call."""
 
-    peer: str
-    span: Span | None
+    __slots__ = ("peer", "span")
+
+    def __init__(self, peer: str, span: Span | None) -> None:
+        self.peer = peer
+        self.span = span
 
 
 def around(context: Context, *, with_unseen: bool) -> Around | None:

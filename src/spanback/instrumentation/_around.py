@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
@@ -15,24 +14,23 @@ from spanback._never_raise import never_raise
 from spanback._said import entry_of
 from spanback._spanref import attach
 from spanback.instrumentation._adapter import Adapter, Target
-from spanback.instrumentation._attempts import routed
 from spanback.instrumentation._begin import Capture, Site, begin
 from spanback.instrumentation._call import Call
 from spanback.instrumentation._streams import read_late, watch
 
 
-@dataclass(slots=True, eq=False)
 class Patch:
     """One function that is wrapped, where it stood."""
 
-    client: str
-    target: Target
-    owner: Any
-    name: str
-    original: Any
-    peer: str | None
-    wrapper: Any = None
-    is_live: bool = True
+    def __init__(self, client: str, target: Target, owner: Any, name: str, *, original: Any, peer: str | None) -> None:
+        self.client = client
+        self.target = target
+        self.owner = owner
+        self.name = name
+        self.original = original
+        self.peer = peer
+        self.wrapper: Any = None
+        self.is_live = True
 
     def site(self, adapter: Adapter) -> Site:
         """What the begin of a call is told of it."""
@@ -59,6 +57,8 @@ def wrapper_of(adapter: Adapter, patch: Patch) -> Callable[..., Any]:
         late = _async_around_late if patch.target.is_async else _around_late
         around = late(adapter, patch, wrapped, around, patch.target.is_late)
     if patch.target.is_router:
+        from spanback.instrumentation._attempts import routed  # noqa: PLC0415 - for who tries other models
+
         around = routed(patch, wrapped)
     if patch.target.stands_in is not None:
         from spanback.instrumentation._standing_in import standing_in  # noqa: PLC0415 - for who has such callbacks

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextvars import Token
 from functools import partial
 from time import perf_counter, time_ns
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
@@ -21,7 +21,6 @@ from spanback._settings import current as current_settings
 from spanback._telemetry import TELEMETRY
 from spanback.instrumentation._adapter import Adapter, Attributes, Endpoint, Request
 from spanback.instrumentation._adopt import ADOPTED, CAPTURE, WITHIN, around
-from spanback.instrumentation._attempts import attempts_of
 from spanback.instrumentation._call import ABANDONED, Call, end_abandoned
 from spanback.instrumentation._noticing import NOTICING
 from spanback.instrumentation._silence import is_silent, is_suppressed_now, lift, silenced
@@ -29,7 +28,7 @@ from spanback.instrumentation._silence import is_silent, is_suppressed_now, lift
 _ALL_CLIENTS: Final = "*"
 
 
-class Site(NamedTuple):
+class Site:
     """One function that is wrapped.
 
     Attributes:
@@ -38,9 +37,12 @@ class Site(NamedTuple):
         endpoint: Where the function's calls go; None where the adapter finds that out for each.
     """
 
-    adapter: Adapter
-    peer: str | None = None
-    endpoint: Endpoint | None = None
+    __slots__ = ("adapter", "endpoint", "peer")
+
+    def __init__(self, adapter: Adapter, peer: str | None, endpoint: Endpoint | None) -> None:
+        self.adapter = adapter
+        self.peer = peer
+        self.endpoint = endpoint
 
 
 def begin(  # noqa: C901 - one row of questions, for every call; a function for each would cost more than the answer
@@ -161,6 +163,8 @@ def _open(
             attributes[sc.SERVER_PORT] = request.server_port
     attempts = None
     if endpoint.retries is not None:
+        from spanback.instrumentation._attempts import attempts_of  # noqa: PLC0415 - for clients that try again this way
+
         attempts = attempts_of(endpoint.retries, kwargs, context)
         call = attempts.resume()
         if call is not None:

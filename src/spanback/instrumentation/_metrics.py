@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from opentelemetry.metrics import Meter
 
@@ -43,11 +43,9 @@ _TOO_MANY: Final = (
 )
 
 
-class _Dimensions(NamedTuple):
-    """The attributes of a call's measurements. Both are kept, by exemplars too: nobody may change them."""
-
-    of_call: Attributes
-    of_tokens: Attributes
+_Dimensions = tuple[Attributes, Attributes]
+"""The attributes of a call's measurements, and of those of its tokens. Both are kept, by exemplars too: nobody may
+change them."""
 
 
 def _dimensions(values: Values) -> _Dimensions:
@@ -58,7 +56,7 @@ def _with_tokens(of_call: Attributes) -> _Dimensions:
     # Which part of the tokens was text or an image is not told by most providers, and is not guessed.
     of_tokens = {**of_call, sc.GEN_AI_TOKEN_MODALITY: "unknown"}
     of_tokens.pop(sc.ERROR_TYPE, None)
-    return _Dimensions(of_call, of_tokens)
+    return of_call, of_tokens
 
 
 def _overflow(attributes: Attributes) -> _Dimensions:
@@ -137,7 +135,7 @@ class ClientMetrics:
             times_s: When each chunk came, in seconds of one clock.
             context: The context that holds the call's span, for exemplars.
         """
-        dimensions = self._dimensions_of(attributes).of_call
+        dimensions, _ = self._dimensions_of(attributes)
         for before, after in pairwise(times_s):
             self._next_chunk_s.record(after - before, dimensions, context)
 

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable
 from itertools import count
 from threading import Lock
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from spanback._never_raise import never_raise
 from spanback._spanref import attach
@@ -19,7 +19,7 @@ _STEPS: Final = {"__next__": StopIteration, "__anext__": StopAsyncIteration}
 _lock: Final = Lock()
 
 
-class _Patched(NamedTuple):
+class _Patched:
     """A method that is watched.
 
     Attributes:
@@ -29,9 +29,10 @@ class _Patched(NamedTuple):
             a wrapper that could not be given back stays inside of the next one.
     """
 
-    original: Any
-    wrapper: Any
-    key: str
+    def __init__(self, original: Any, wrapper: Any, key: str) -> None:
+        self.original = original
+        self.wrapper = wrapper
+        self.key = key
 
 
 _patched: Final[dict[tuple[type, str], _Patched]] = {}

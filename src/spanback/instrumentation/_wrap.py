@@ -170,7 +170,7 @@ class Wrapping:
         self._patch(adapter, target, owner, name, vars(owner)[name])
 
     def _patch(self, adapter: Adapter, target: Target, owner: Any, name: str, original: Any) -> Patch:
-        patch = Patch(adapter.client, target, owner, name, original, peer_in(original))
+        patch = Patch(adapter.client, target, owner, name, original=original, peer=peer_in(original))
         patch.wrapper = wrapper_of(adapter, patch)
         self._patches.append(patch)
         setattr(owner, name, patch.wrapper)
