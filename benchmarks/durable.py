@@ -1,7 +1,5 @@
 """What durability costs beside SQLite itself, in one run.
 
-    python benchmarks/durable.py [folder] [rounds]
-
 Single signals: a durable `record_feedback` beside a bare SQLite WAL commit of the same bytes, both with
 `synchronous=FULL`, on the disk of the folder. Batches: the spool's commit of encoded records, beside SQLite's own
 `executemany` of the same rows into the same tables; and `record_many` as a whole, which makes and encodes them first.
@@ -12,6 +10,7 @@ the time of a bare commit from which on the ratio is 1.5 or less.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sqlite3
@@ -32,6 +31,11 @@ from spanback._telemetry import TELEMETRY
 from spanback.export._spool._store import Record
 from spanback.testing import fake_ref
 
+EXAMPLES = """
+examples:
+  python -m benchmarks.durable
+  python -m benchmarks.durable /var/lib/app --rounds 40
+"""
 SINGLES = 50
 BATCH = 5_000
 
@@ -83,12 +87,19 @@ def show(what: str, **figures: float) -> None:
     print(json.dumps({"what": what, **{name: round(value, 2) for name, value in figures.items()}}))
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> int:
     """Measures and prints."""
-    parent = sys.argv[1] if len(sys.argv) > 1 else None
-    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 10
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.durable",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    parser.add_argument("folder", nargs="?", help="a folder on the disk that is asked about; that of temporary files")
+    parser.add_argument("--rounds", type=int, default=10, help=f"rounds of {SINGLES} signals and one batch; 10")
+    given = parser.parse_args(arguments)
     os.environ.update(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", SPANBACK_SPOOL_LIMIT_BYTES="0")
-    with tempfile.TemporaryDirectory(dir=parent) as folder:
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         bare = Bare(Path(folder) / "bare.db")
         spanback.instrument(
             durable=Path(folder) / "spool.db",
@@ -100,10 +111,11 @@ def main() -> None:
         spool.start = lambda: None  # who sends is another question, and another core's
         records = captured(spool)
         body = b"".join(b"".join(record[3:]) for record in records)
-        singles(bare, body, rounds)
-        batches(bare, spool, records, rounds)
+        singles(bare, body, given.rounds)
+        batches(bare, spool, records, given.rounds)
         spanback.uninstrument()
         spool.close(0.0)
+    return 0
 
 
 def singles(bare: Bare, body: bytes, rounds: int) -> None:
@@ -150,4 +162,4 @@ def batches(bare: Bare, spool: Any, records: list[Record], rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -116,7 +116,7 @@ def emit_all(emissions: Sequence[Emission], settings: Settings) -> list[Receipt]
         if reason is not None:
             receipt = replace(receipt, reason=reason + receipt.reason)
         elif kept is not None:
-            receipt = replace(receipt, status="spooled")
+            receipt = receipt.spooled()
         receipts.append(receipt)
     return receipts
 

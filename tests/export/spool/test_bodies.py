@@ -164,3 +164,18 @@ def test_keys_without_end_are_not_kept(foreign: list[str], monkeypatch: pytest.M
     assert ours == theirs
     assert list(_bodies._KEYS) == ["text", "empty"]
     assert foreign == ["traces"]
+
+
+def test_what_most_signals_say_is_written_once(foreign: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Known texts and truths are kept, up to a limit of bytes and of number; equal numbers and ids are not."""
+    monkeypatch.setattr(_bodies, "_PAIRS", {})
+    monkeypatch.setattr(_bodies, "_PAIRS_LIMIT", 2)
+    said = {"feedback.name": "n" * 300, "feedback.source": "user", "feedback.id": "one", "feedback.weight": 1.0}
+    theirs, ours = both(
+        "traces", span(attributes={**said, "feedback.target.sampled": True, "feedback.type": "implicit"})
+    )
+    assert ours == theirs
+    assert list(_bodies._PAIRS) == [("feedback.source", "user"), ("feedback.target.sampled", True)]
+    theirs, ours = both("traces", span(attributes={"feedback.source": "user", "feedback.target.sampled": 1}))
+    assert ours == theirs
+    assert foreign == ["traces", "traces"]

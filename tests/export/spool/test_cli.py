@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,10 @@ def test_records_are_exported_as_lines(filled: str, capsys: pytest.CaptureFixtur
 def test_dead_letters_are_put_back(filled: str, outbox: Outbox, capsys: pytest.CaptureFixture[str]) -> None:
     """They wait again, and at once, in the order in which they were."""
     assert run(capsys, "retry", filled, "--id", "b") == "0 records put back.\n"
+    before_ns = time.time_ns()
     assert run(capsys, "retry", filled, "--json") == '{"records": 2}\n'
     assert outbox.counts() == {"dead": 0, "traces": 2, "logs": 2}
+    assert outbox.batch("traces", 0, 9, 9_999)[1].id > before_ns
     assert [row.record.feedback_id for row in outbox.batch("traces", 0, 9, 9_999)] == ["b", "a"]
     assert outbox.lane("traces", 0).next_ns == 0
 

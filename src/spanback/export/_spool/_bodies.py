@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from struct import Struct
 from typing import Any, Final, cast
 
+from spanback import semconv
 from spanback._bounded import plain
 
 Seen = dict[str, tuple[object, bytes]]
@@ -22,12 +23,37 @@ _REMOTE: Final = 0x200
 _INT64: Final = 1 << 63
 _UINT64_MASK: Final = (1 << 64) - 1
 _KEYS_LIMIT: Final = 256
+_PAIRS_LIMIT: Final = 1_024
+_KEPT_BYTES: Final = 256
+_KEPT_KINDS: Final = frozenset((str, bool))  # a number equals others of other kinds
+_OF_FEW_VALUES: Final = frozenset(
+    (
+        semconv.FEEDBACK_ACTION,
+        semconv.FEEDBACK_NAME,
+        semconv.FEEDBACK_RELATION,
+        semconv.FEEDBACK_SENTIMENT,
+        semconv.FEEDBACK_SOURCE,
+        semconv.FEEDBACK_TARGET_RESOLVED,
+        semconv.FEEDBACK_TARGET_SAMPLED,
+        semconv.FEEDBACK_TARGET_SCOPE,
+        semconv.FEEDBACK_TYPE,
+        semconv.GEN_AI_EVALUATION_NAME,
+        semconv.GEN_AI_EVALUATION_SCORE_LABEL,
+        semconv.GEN_AI_PROMPT_NAME,
+        semconv.GEN_AI_PROMPT_VERSION,
+        semconv.GEN_AI_PROVIDER_NAME,
+        semconv.GEN_AI_REQUEST_MODEL,
+        semconv.GEN_AI_RESPONSE_MODEL,
+    )
+)
+"""Names of attributes that say the same for most signals."""
 
 _FIXED32: Final = Struct("<I").pack
 _FIXED64: Final = Struct("<Q").pack
 _DOUBLE: Final = Struct("<d").pack
 _SHORT: Final = tuple(bytes((count,)) for count in range(128))
 _KEYS: Final[dict[str, bytes]] = {}
+_PAIRS: Final[dict[tuple[str, object], bytes]] = {}
 
 
 class NotWritten(Exception):  # noqa: N818 - no error: the other encoder takes it
@@ -136,10 +162,21 @@ def _attributes(tag: bytes, attributes: Mapping[str, object] | None, seen: Seen)
     for key, value in plain(attributes).items():
         known = seen.get(key)
         if known is None or known[0] is not value:
-            pair = _key(key) + _framed(b"\x12", _value(value))
-            known = seen[key] = (value, varint(len(pair)) + pair)
+            known = seen[key] = (value, _pair(key, value))
         parts += tag, known[1]
     return b"".join(parts)
+
+
+def _pair(key: str, value: object) -> bytes:
+    """A KeyValue with its length before it."""
+    is_kept = key in _OF_FEW_VALUES and type(value) in _KEPT_KINDS
+    kept = _PAIRS.get((key, value)) if is_kept else None
+    if kept is None:
+        pair = _key(key) + _framed(b"\x12", _value(value))
+        kept = varint(len(pair)) + pair
+        if is_kept and len(_PAIRS) < _PAIRS_LIMIT and len(kept) < _KEPT_BYTES:
+            _PAIRS[key, value] = kept
+    return kept
 
 
 def _key(key: str) -> bytes:

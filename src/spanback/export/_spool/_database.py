@@ -24,14 +24,14 @@ _FORMAT: Final = 1
 _WAL_LIMIT_BYTES: Final = 4 * 1024 * 1024
 _MODE: Final = 0o600  # comments and corrections are in it
 _STATVFS: Final = getattr(os, "statvfs", None)
-# Ids are never given twice: a sender that was slow must not delete a later record by its old id.
+# An id is the time of its commit in ns, or the next one that is free, and so never given twice: a sender that was slow
+# must not delete a later record by its old id. SQLite's own way to the same, and an index, would be more pages to sync.
 _QUEUE: Final = """
 CREATE TABLE IF NOT EXISTS {name} (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, feedback_id TEXT NOT NULL, created_ns INTEGER NOT NULL,
+    id INTEGER PRIMARY KEY, feedback_id TEXT NOT NULL, created_ns INTEGER NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0, next_ns INTEGER NOT NULL DEFAULT 0, has_twin INTEGER NOT NULL,
     resource BLOB NOT NULL, scope BLOB NOT NULL, body BLOB NOT NULL
 );
-CREATE INDEX IF NOT EXISTS {name}_due ON {name} (next_ns);
 """
 _SCHEMA: Final = (
     _QUEUE.format(name="traces")

@@ -90,9 +90,10 @@ class Letters:
             for kind in KINDS:
                 columns = f"created_ns, {_COLUMNS}"
                 moved += connection.execute(
-                    f"INSERT INTO {kind} ({columns}) SELECT {columns} FROM dead WHERE kind = ? "  # noqa: S608
-                    "AND feedback_id = coalesce(?, feedback_id) ORDER BY id",
-                    (kind, feedback_id),
+                    f"INSERT INTO {kind} (id, {columns}) SELECT row_number() OVER (ORDER BY id) "  # noqa: S608
+                    f"+ max(?, (SELECT coalesce(max(id), 0) FROM {kind})), {columns} FROM dead WHERE kind = ? "
+                    "AND feedback_id = coalesce(?, feedback_id)",
+                    (time.time_ns(), kind, feedback_id),
                 ).rowcount
             _delete(connection, "dead", feedback_id)
             connection.execute("UPDATE lanes SET next_ns = 0, attempts = 0 WHERE owner IS NULL")
