@@ -22,7 +22,7 @@ class OpenSpans:
     """
 
     looks_at_starts: Final = False
-    """Whether it needs a span's attributes as the span starts."""
+    """Whether it needs the attributes of a span of ours as that starts."""
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit

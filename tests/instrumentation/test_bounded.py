@@ -29,6 +29,8 @@ from opentelemetry.trace import NonRecordingSpan, NoOpTracer, SpanContext, SpanK
 
 from spanback import _bounded
 from spanback._bounded import Record, add_event, add_link, emit, set_attributes, start_client_span
+from spanback._open_spans import OpenSpans
+from spanback.instrumentation._noticing import Noticing
 
 # What they are called in newer and in older releases.
 InMemoryLogs: Any = vars(export).get("InMemoryLogRecordExporter") or vars(export)["InMemoryLogExporter"]
@@ -138,11 +140,12 @@ def started(provider: TracerProvider) -> Any:
 
 @pytest.mark.parametrize("sampler", [ALWAYS_ON, DEFAULT_ON, TraceIdRatioBased(1.0), ParentBasedTraceIdRatio(1.0)])
 def test_a_start_that_nobody_looks_at(sampler: Sampler, monkeypatch: Any) -> None:
-    """The span has its attributes right after the start, though the SDK is given none."""
+    """The span has its attributes right after the start, though the SDK is given none: our own processors need none."""
     given: list[object] = []
     monkeypatch.setattr(_bounded, "set_attributes", lambda span, attributes: given.append((span, attributes)))
     provider = TracerProvider(sampler, shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(InMemorySpanExporter()))
+    for processor in (SimpleSpanProcessor(InMemorySpanExporter()), OpenSpans(), Noticing()):
+        provider.add_span_processor(processor)
     span = started(provider)
     assert given == [(span, {"a": "b"})]
     assert (span.name, span.kind, span.start_time) == ("call", SpanKind.CLIENT, 5)

@@ -44,6 +44,9 @@ _ID_IN_OUTPUT: Final = r'\s*\{\s*"id"\s*:\s*"([^"\\]{1,256})"'
 class Noticing:
     """Hands the spans that others start inside a call to the call, and knows responses by the ids on ended spans."""
 
+    looks_at_starts: Final = False
+    """Whether it needs the attributes of a span of ours as that starts: it asks those of others alone."""
+
     def __init__(self) -> None:
         self._is_live = False
         self._is_needed = False
