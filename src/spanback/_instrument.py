@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from functools import partial
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Final
@@ -155,7 +155,7 @@ def instrument(
     _given.index, _given.index_ttl_s = _given.index if index is None else index, ttl_s
     _settings.use(settings)
     SHARING.use(found)
-    TELEMETRY.on_abandoned = _recorder_of_abandoned() if settings.abandoned_streams else None
+    TELEMETRY.on_abandoned = _record_abandoned if settings.abandoned_streams else None
     TELEMETRY.configure(
         tracer_provider=_given.tracer_provider,
         meter_provider=_given.meter_provider,
@@ -192,10 +192,10 @@ def status() -> list[TargetStatus]:
     return WRAPPING.status()
 
 
-def _recorder_of_abandoned() -> Callable[[Handle, str | None, str | None], None]:
-    from spanback.feedback import record_abandoned  # noqa: PLC0415 - with all of feedback, for apps that ask for it
+def _record_abandoned(handle: Handle, response_id: str | None, response_model: str | None) -> None:
+    from spanback.feedback import record_abandoned  # noqa: PLC0415 - all of feedback, which `instrument()` can do without
 
-    return record_abandoned
+    record_abandoned(handle, response_id, response_model)
 
 
 def _checked_index(given: Any, ttl_s: Any, settings: Settings) -> tuple[SharedIndex | None, float]:
