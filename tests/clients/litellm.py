@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -104,6 +105,14 @@ class Client:
         path = "" if arguments["model"].startswith("anthropic/") else "/v1"
         result = function(api_base=self.base_url + path, **self.given, **arguments)
         return for_app(result, arguments, is_async=self.is_async)
+
+    def message(self, model: str, **arguments: Any) -> Any:
+        """Asks for a message in Anthropic's format; the first releases have but an async function for that."""
+        interface = getattr(litellm, "anthropic", None)
+        functions = interface and interface.messages
+        function = getattr(functions, "acreate" if self.is_async else "create", None) or litellm.anthropic_messages
+        path = "" if model.startswith("anthropic/") else "/v1"
+        return function(model=model, api_base=self.base_url + path, api_key="test", **arguments)
 
     async def aclose(self) -> None:
         """Closes the clients that LiteLLM keeps for later calls: they belong to a loop that will be gone."""
@@ -227,6 +236,7 @@ def responses(request: WireRequest, model: str) -> WireAnswer:
     place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
     events = [
         {"type": "response.created", "response": {**whole, "status": "in_progress", "output": [], "usage": None}},
+        {"type": "response.output_item.added", "output_index": 0, "item": {**message, "content": []}},
         *({"type": "response.output_text.delta", **place, "delta": word} for word in WORDS),
         {"type": "response.output_item.done", "output_index": 0, "item": message},
         {"type": "response.completed", "response": whole},
@@ -261,6 +271,30 @@ CONTENT = {
         {"role": "assistant", "parts": [{"type": "text", "content": ANSWER}], "finish_reason": "stop"}
     ],
 }
+MESSAGE = {
+    **REQUEST,
+    **TOKENS,
+    "gen_ai.response.id": SomeText(),
+    "gen_ai.response.model": "model-1",
+    "gen_ai.response.finish_reasons": ("end_turn",),
+}
+CLAUDE_MESSAGE = {
+    **MESSAGE,
+    "gen_ai.provider.name": "anthropic",
+    "gen_ai.response.id": "msg_1",
+    "gen_ai.usage.cache_read.input_tokens": 4,
+    "gen_ai.usage.cache_write.input_tokens": 3,
+}
+MESSAGE_CONTENT = {
+    "gen_ai.input.messages": INPUT,
+    "gen_ai.output.messages": [
+        {"role": "assistant", "parts": [{"type": "text", "content": ANSWER}], "finish_reason": "end_turn"}
+    ],
+}
+CLAUDE_ERROR = (
+    "HTTPStatusError" if RELEASE < (1, 83) else "BaseLLMException" if RELEASE < (1, 106) else "RateLimitError"
+)
+"""What LiteLLM raises where it passes on what Anthropic says."""
 UNARY = ("no-choices", "null-usage", "content-null", "html", "not-json")
 STREAMED = ("no-choices", "null-usage", "content-null", "cut-stream")  # the others get an id that is random
 
@@ -298,6 +332,17 @@ def response(**more: Any) -> Callable[[Any, str], Any]:
     return call
 
 
+def message(provider: str, **more: Any) -> Callable[[Any, str], Any]:
+    """A message in Anthropic's format."""
+    asked = {"messages": MESSAGES, "temperature": 0.5, "max_tokens": 50, **more}
+    return lambda client, model: client.message(f"{provider}/{model}", **asked)
+
+
+def message_id(chunks: list[bytes], _stream: Any = None) -> str:
+    """What an app can rate of a streamed message: the id that its first event bears."""
+    return json.loads(chunks[0].partition(b"data: ")[2])["message"]["id"]
+
+
 class Router:
     """A router over one deployment of each model."""
 
@@ -322,6 +367,12 @@ def routed_response(**more: Any) -> Callable[[Any, str], Any]:
     """A response through a router."""
     asked = {"input": MESSAGES[0]["content"], "temperature": 0.5, "max_output_tokens": 50, **more}
     return lambda client, model: Router(client, model).call("responses", **asked)
+
+
+def routed_message(**more: Any) -> Callable[[Any, str], Any]:
+    """A message in Anthropic's format through a router."""
+    asked = {"messages": MESSAGES, "temperature": 0.5, "max_tokens": 50, **more}
+    return lambda client, model: Router(client, model).call("anthropic_messages", **asked)
 
 
 def styles(is_async: bool) -> list[Style]:
@@ -353,6 +404,34 @@ def styles(is_async: bool) -> list[Style]:
             name, call, span_name="embeddings model-1", attributes=attributes, content={}, odd=("html", "not-json")
         )
 
+    def message_styles() -> list[Style]:
+        given = {
+            "attributes": MESSAGE,
+            "content": MESSAGE_CONTENT,
+            "odd": ("html", "not-json"),
+            "from_version": (1, 83),
+        }
+        if not is_async:  # it calls the function of the Responses API, which has the span
+            given |= {"attributes": RESPONSE, "content": CONTENT}
+            return [style("anthropic.messages.create", message("openai"), **given)]
+        of_claude = {**given, "attributes": CLAUDE_MESSAGE, "error_type": CLAUDE_ERROR, "from_version": (0,)}
+        return [
+            style("anthropic.messages.create", message("openai"), **given),
+            streamed(
+                "anthropic.messages.create", message("openai", stream=True), **{**given, "rated": message_id, "odd": ()}
+            ),
+            style("anthropic.messages.create of Anthropic", message("anthropic"), **of_claude),
+            streamed(
+                "anthropic.messages.create of Anthropic",
+                message("anthropic", stream=True),
+                **{**of_claude, "rated": message_id, "odd": ("empty-stream",)},
+            ),
+            style("Router.anthropic_messages", routed_message(), **given),
+            streamed(
+                "Router.anthropic_messages", routed_message(stream=True), **{**given, "rated": message_id, "odd": ()}
+            ),
+        ]
+
     with_usage = {"stream": True, "stream_options": {"include_usage": True}}
     return [
         style("completion", openai_chat()),
@@ -375,6 +454,7 @@ def styles(is_async: bool) -> list[Style]:
         embedding("Router.embedding", lambda client, model: Router(client, model).call("embedding", input=["Kyoto"])),
         style("Router.responses", routed_response(), attributes=RESPONSE, odd=("null-usage", "html", "not-json")),
         streamed("Router.responses", routed_response(stream=True), attributes=RESPONSE, odd=("null-usage",)),
+        *message_styles(),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ pytest.importorskip("litellm")
 
 import spanback
 from spanback._telemetry import SCOPE_NAME
+from spanback.instrumentation.providers._sent_messages import SentEvents, identify
 from spanback.instrumentation.providers.litellm import ADAPTER, LiteLLMChunks, read_response, routed
 from tests.clients.conftest import settled
 from tests.clients.litellm import ANSWER, MESSAGES, RELEASE, Client, SomeText, Sync, answers, litellm
@@ -190,11 +192,11 @@ async def test_streams_are_given_back(instrument: Any, memory: Memory, given: di
 
 
 def test_status_names_every_function() -> None:
-    """All nine functions are there, and the callbacks that the release has."""
+    """All ten functions are there, and the callbacks that the release has."""
     lines = [line for line in spanback.status() if line.client == "litellm"]
     callbacks = [target for target in ADAPTER.targets if target.stands_in is not None]
-    assert (len(ADAPTER.targets) - len(callbacks), len(callbacks)) == (9, 7)
-    assert len([line for line in lines if "OpenTelemetry" not in line.target]) == 9
+    assert (len(ADAPTER.targets) - len(callbacks), len(callbacks)) == (10, 7)
+    assert len([line for line in lines if "OpenTelemetry" not in line.target]) == 10
     assert ADAPTER.find_endpoint((), {}) is None
 
 
@@ -232,6 +234,47 @@ def test_estimates_are_left_out() -> None:
     kept = [SimpleNamespace(usage=usage, choices=[delta]), SimpleNamespace(usage=None, choices=[])]
     assert read_response(LiteLLMChunks(kept, with_content=False).response()) == attributes
     assert read_response(LiteLLMChunks([], with_content=False).response()) == {}
+
+
+EVENTS = [
+    {"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": {"input_tokens": 5}}},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Où?"}},
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 4}},
+]
+SENT = "".join(f"event: {event['type']}\r\ndata: {json.dumps(event, ensure_ascii=False)}\r\n\r\n" for event in EVENTS)
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [SENT.encode()],
+        [bytes([byte]) for byte in SENT.encode()],
+        list(SENT),
+        EVENTS,
+        [SimpleNamespace(**EVENTS[0]), *EVENTS[1:]],
+        [b'data: {"message_start"\ndata: 7\n\n: "message_start"\ndata: ["message_delta"]\n', *EVENTS],
+        ["x" * 2_000_000, "\n", SENT],
+    ],
+    ids=["at once", "by bytes", "by characters", "dicts", "objects", "broken", "a line without end"],
+)
+@pytest.mark.parametrize("with_content", [True, False])
+def test_messages_are_read_however_they_are_cut(chunks: list[Any], with_content: bool) -> None:
+    """A stream of LiteLLM's messages is bytes as they come, or the events themselves."""
+    events = SentEvents(with_content)
+    for chunk in chunks:
+        events.add([chunk])
+    message = events.response()
+    assert (message.id, message.model, message.stop_reason) == ("msg_1", "m", "end_turn")
+    assert (message.usage.input_tokens, message.usage.output_tokens) == (5, 4)
+    assert [block["text"] for block in message.content] == ["Où?"] * with_content
+    assert len(events._rest) < 1 << 20
+
+
+def test_a_message_is_known_by_its_first_event() -> None:
+    """As a dict, as text, and as bytes; another chunk bears no id."""
+    assert identify(EVENTS[0]) == identify(SENT) == identify(SENT.encode()) == ("msg_1", "m")
+    assert identify(b"event: ping\n\n") == identify(EVENTS[3]) == (None, None)
 
 
 async def test_a_peer_around_the_call(instrument: Any, memory: Memory, given: dict[str, Any]) -> None:

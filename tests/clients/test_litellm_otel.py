@@ -7,6 +7,7 @@ import inspect
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -50,6 +51,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "text_completion": {"prompt": "When should I visit Kyoto?"},
     "embedding": {"input": ["Kyoto"]},
     "responses": {"input": "When should I visit Kyoto?"},
+    "message": {"messages": MESSAGES, "max_tokens": 50},
 }
 NAMES = {"embedding": "embeddings", "text_completion": "text_completion"}
 OWN = (SCOPE_NAME, "chat model-1")
@@ -117,15 +119,22 @@ def second_generation(provider: TracerProvider) -> Any:
 
 
 async def made(
-    server: WireServer, callback: Any, is_async: bool, name: str = "completion", model: str = "model-1", **more: Any
+    server: WireServer,
+    callback: Any,
+    is_async: bool,
+    name: str = "completion",
+    model: str = "model-1",
+    provider: str = "openai",
+    **more: Any,
 ) -> Any:
     """A call with LiteLLM's callback, that is done once the callback is; None where it has failed."""
     last = Last()
     litellm.callbacks[:] = [callback, last]
     client = Client(server, is_async)
+    call = client.message if name == "message" else partial(client.call, name)
     got: Any = None
     try:
-        got = await settled(client.call(name, model=f"openai/{model}", **ASKED[name], **more))
+        got = await settled(call(model=f"{provider}/{model}", **ASKED[name], **more))
     except litellm.exceptions.RateLimitError:
         assert model == MODEL_ERROR
     if more.get("stream"):
@@ -152,6 +161,8 @@ async def test_one_span_with_the_callback(
     server: WireServer, instrument: Any, memory: Memory, is_async: bool, adopt: bool, name: str
 ) -> None:
     """Where its span would go where ours does, there is ours alone, and all that it adds stands below it."""
+    if name == "message" and RELEASE < (1, 83):
+        pytest.skip("this release has messages of Anthropic alone")
     instrument(adopt=adopt)
     got = await made(server, first_generation(memory.tracer_provider), is_async, name)
     (ours,) = [span for span in memory.spans if span.name != "raw_gen_ai_request"]
@@ -170,6 +181,20 @@ async def test_one_span_of_a_stream(
         pytest.skip("this release tells its callbacks nothing of streamed responses")
     instrument()
     await made(server, first_generation(memory.tracer_provider), is_async, name, stream=True)
+    assert calls(memory) == [OWN]
+
+
+@pytest.mark.parametrize("is_stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("provider", ["anthropic", "openai"])
+async def test_one_span_of_a_message(
+    server: WireServer, instrument: Any, memory: Memory, provider: str, is_stream: bool
+) -> None:
+    """So it is where the app and LiteLLM speak Anthropic's format."""
+    if provider == "openai" and ((1, 106) if is_stream else (1, 83)) > RELEASE:
+        pytest.skip("this release has no such messages, or tells its callbacks nothing of them")
+    instrument()
+    more = {"stream": True} if is_stream else {}
+    await made(server, first_generation(memory.tracer_provider), True, "message", provider=provider, **more)
     assert calls(memory) == [OWN]
 
 

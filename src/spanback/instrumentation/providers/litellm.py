@@ -30,7 +30,7 @@ from spanback.instrumentation._adapter import (
     members,
     text,
 )
-from spanback.instrumentation.providers import _chat, _embeddings, _responses
+from spanback.instrumentation.providers import _chat, _embeddings, _responses, _sent_messages, anthropic
 from spanback.instrumentation.providers._places import place
 
 _PROVIDERS: Final = {
@@ -96,6 +96,11 @@ def read_embeddings(response: Any) -> Attributes:
 def read_whole_response(response: Any) -> Attributes:
     """Attributes of a response of the Responses API, which LiteLLM makes for other providers of their chats."""
     return _without_filled_in(_responses.read_response(response))
+
+
+def read_message(response: Any) -> Attributes:
+    """Attributes of a message in Anthropic's format, which LiteLLM makes for other providers of their answers."""
+    return _without_filled_in(anthropic.read_response(response))
 
 
 def _without_filled_in(attributes: Attributes) -> Attributes:
@@ -257,16 +262,35 @@ _RESPONSES: Final = Endpoint(
     take_place=_take_place,
     retries=Retries(_name_of, _responses_left),
 )
+_MESSAGES: Final = Endpoint(
+    "chat",
+    anthropic.read_request,
+    read_message,
+    _sent_messages.SentEvents,
+    anthropic.read_input,
+    anthropic.read_output,
+    identify=_sent_messages.identify,
+    encloses=True,
+    take_place=_take_place,
+    retries=_ONLY_ROUTED,
+)
+_MESSAGES_MODULES: Final = (
+    "litellm.llms.anthropic.messages.native.handler",
+    "litellm.llms.anthropic.pass_through.messages.handler",
+    "litellm.llms.anthropic.experimental_pass_through.messages.handler",
+)
+"""In 1.109, in 1.106, and before. The sync function has no work of its own: it calls one of the others."""
 _FIRST_ARGUMENTS: Final = (
     (_CHAT, ("model", "messages")),
     (_TEXT, ("prompt", "model")),
     (_EMBEDDINGS, ("model", "input")),
     (_RESPONSES, ("input", "model")),
+    (_MESSAGES, ("max_tokens", "messages", "model")),
 )
 """What apps pass by position."""
 
 
-def _targets(module: str, endpoint: Endpoint, *names: str) -> list[Target]:
+def _targets(module: str | tuple[str, ...], endpoint: Endpoint, *names: str) -> list[Target]:
     return [
         Target(module, name, is_async=name.startswith("a"), endpoint=endpoint, closure="original_function")
         for name in names
@@ -289,6 +313,7 @@ class LiteLLMAdapter:
         *_targets("litellm.main", _TEXT, "text_completion", "atext_completion"),
         *_targets("litellm.main", _EMBEDDINGS, "embedding", "aembedding"),
         *_targets("litellm.responses.main", _RESPONSES, "responses", "aresponses"),
+        *_targets(_MESSAGES_MODULES, _MESSAGES, "anthropic_messages"),
         Target("litellm.router", "Router.async_function_with_fallbacks", is_async=True, is_router=True),
         *_callbacks(_OTEL, "OpenTelemetry", "log_success_event", "log_failure_event", *_ASYNC_EVENTS),
         *_callbacks(_OTEL_2, "OpenTelemetryV2", "log_pre_api_call", *_ASYNC_EVENTS),
