@@ -131,6 +131,8 @@ def _network(address: str) -> str:
     before, _, port = host.partition(":")
     if port.isdecimal():
         host = before
+    if ":" not in host:
+        return host
     try:
         number = ipaddress.IPv6Address(host.partition("%")[0])
     except ValueError:
