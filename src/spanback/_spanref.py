@@ -216,15 +216,10 @@ class SpanRef:
             high, low, span_id, sampled, start_time_ns, root_span_id = _PACKED.unpack(loosely_decoded(packed.encode()))
         except (ValueError, struct.error):
             raise TokenInvalid(_NO_SPAN) from None
-        return cls(
-            high << _HALF_BITS | low,
-            span_id,
-            sampled,
-            start_time_ns or None,
-            **dict(zip(_CLAIM_NAMES.values(), texts, strict=True)),
-            tags=tuple(tags),
-            root_span_id=root_span_id or None,
-        )
+        place = (high << _HALF_BITS | low, span_id, sampled, start_time_ns or None)
+        # Names cost more than the order of the fields, in which the tags stand before the last two texts.
+        values: tuple[Any, ...] = (*place, *texts[:-2], tuple(tags), *texts[-2:], root_span_id or None)
+        return cls(*values)
 
     def dimensions(self) -> Iterator[tuple[str, str | tuple[str, ...]]]:
         """The attributes that feedback copies, under their own names; those not known are left out."""
