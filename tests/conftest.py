@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 from opentelemetry.sdk import _logs as sdk_logs
 from opentelemetry.sdk._logs import export as log_export
 from opentelemetry.sdk.metrics import MeterProvider
@@ -25,6 +26,10 @@ from tests.conventions import violations
 
 # The newest SDK has renamed it.
 LogExporter: Any = getattr(log_export, "InMemoryLogRecordExporter", None) or log_export.InMemoryLogExporter
+
+
+hypothesis_settings.register_profile("untimed", deadline=None)  # a machine may have other things to do
+hypothesis_settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -56,7 +56,7 @@ def _hex(value: str) -> str:
     return value if len(value) in {16, 32} else b64decode(value).hex()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(name=texts, attributes=span_attributes, event=span_attributes, link=span_attributes, remote=st.booleans())
 def test_spans_are_written_as_the_official_encoder_writes_them(
     name: str, attributes: dict[str, Any], event: dict[str, Any], link: dict[str, Any], remote: bool
@@ -67,7 +67,7 @@ def test_spans_are_written_as_the_official_encoder_writes_them(
     assert json.loads(spans_line([made])) == official(encode_spans([made]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(body=any_values, attributes=st.dictionaries(keys, any_values, max_size=3), event_name=texts)
 def test_logs_are_written_as_the_official_encoder_writes_them(
     body: Any, attributes: dict[str, Any], event_name: str

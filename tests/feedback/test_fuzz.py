@@ -16,7 +16,7 @@ pytestmark = pytest.mark.odd_telemetry(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32))
 def test_any_input_is_refused_or_recorded(seed: int) -> None:
     """Nothing but InvalidFeedback and InvalidBatch is raised; no raw id and no key is in what is recorded."""

@@ -6,7 +6,7 @@ from copy import copy
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry._logs import LogRecord
 from opentelemetry.context import Context
@@ -47,7 +47,6 @@ def span_with(limits: SpanLimits | None = None) -> Any:
     return provider.get_tracer("test").start_span("call", attributes={"a": "first", "z": 1})
 
 
-@settings(deadline=None)
 @given(ATTRIBUTES)
 def test_the_same_as_the_sdks_own(attributes: dict[str, Any]) -> None:
     """Names, values and types are those that the SDK's own way gives."""
@@ -214,7 +213,6 @@ either = pytest.mark.parametrize("kind", ADDING)
 
 
 @either
-@settings(deadline=None)
 @given(attributes=ATTRIBUTES)
 def test_what_is_added_is_the_sdks_own(kind: str, attributes: dict[str, Any]) -> None:
     """Its attributes are in the same order, too, and nobody can change them any more."""

@@ -113,7 +113,7 @@ def _feedback(draw: st.DrawFn) -> Feedback:
 
 
 @given(call=_CALLS)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_a_call_comes_back_as_it_was(tmp_path_factory: Any, call: Call) -> None:
     """Every field of a call survives the way through a file, content structured."""
     file = tmp_path_factory.mktemp("calls") / "traces.jsonl"
@@ -124,7 +124,7 @@ def test_a_call_comes_back_as_it_was(tmp_path_factory: Any, call: Call) -> None:
 
 
 @given(signal=_feedback(), as_log=st.booleans(), twice=st.booleans())
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_a_signal_comes_back_as_it_was(tmp_path_factory: Any, signal: Feedback, as_log: bool, twice: bool) -> None:
     """Every field of a signal survives, in either form alone and in both together."""
     file: Path = tmp_path_factory.mktemp("feedback") / "all.jsonl"

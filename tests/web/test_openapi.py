@@ -45,7 +45,7 @@ def below(environ, start_response):
 
 
 WSGI = schemathesis.openapi.from_wsgi("/openapi.json", below)
-quick = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+quick = settings(max_examples=10, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
 @ASGI.parametrize()
