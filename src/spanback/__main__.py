@@ -2,6 +2,6 @@
 
 import sys
 
-from spanback_command import main
+from spanback.cli import main
 
 sys.exit(main())

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import pytest
 
-import spanback_command
 from spanback import cli
 
 
@@ -121,31 +120,3 @@ def test_an_interrupted_command_ends_quietly(monkeypatch):
 
     monkeypatch.setattr(cli, "import_module", lambda name: fake_command(interrupted))
     assert cli.main(["demo"]) == 130
-
-
-_INTERRUPTED = """
-import signal, sys
-class CtrlC:
-    def find_spec(self, name, path, target=None):
-        if name == sys.argv[1]:
-            signal.raise_signal(signal.SIGINT)
-sys.meta_path.insert(0, CtrlC())
-import spanback_command
-sys.exit(spanback_command.main())
-"""
-
-
-@pytest.mark.parametrize("module", ["spanback", "opentelemetry.context", "spanback.instrumentation", "spanback.cli"])
-def test_a_command_that_is_interrupted_while_it_is_loaded_ends_quietly(module):
-    """What it imports takes longer than some people wait."""
-    ended = subprocess.run([sys.executable, "-c", _INTERRUPTED, module], capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
-
-
-def test_the_command_is_what_can_be_interrupted(capsys, monkeypatch):
-    """The script that pip makes calls it, and it runs the command line."""
-    project = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
-    assert '\n[project.scripts]\nspanback = "spanback_command:main"\n' in project
-    monkeypatch.setattr(sys, "argv", ["spanback"])
-    assert spanback_command.main() == 2
-    assert "spanback demo" in capsys.readouterr().out
