@@ -6,13 +6,14 @@ import enum
 import itertools
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import openai
+import pydantic
 import pytest
 
 from spanback.demo._loopback import LoopbackServer
-from spanback.instrumentation._adapter import member, members, text, whole
+from spanback.instrumentation._adapter import field_of, member, members, text, whole
 from spanback.instrumentation._tables import Field, body_reader, response_reader
 from spanback.instrumentation.providers import _chat, _responses
 from tests.conftest import Memory
@@ -334,3 +335,44 @@ def test_the_response_is_what_it_was(instrument: Any, client: Any) -> None:
     assert type(response) is openai.types.chat.ChatCompletion
     assert response.choices[0].message.content == ANSWER
     assert list(itertools.islice(response.to_dict(), 3)) == ["id", "choices", "created"]
+
+
+class Answer(pydantic.BaseModel):
+    """A model with one field and room for others, which counts what it is asked for in vain."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
+    known: str | None = None
+    asked: ClassVar[list[str]] = []
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            self.asked.append(name)
+            return super().__getattr__(name)
+
+
+class Slotted:
+    """An object without a dict of its own."""
+
+    __slots__ = ("known",)
+
+    def __init__(self) -> None:
+        self.known = "here"
+
+
+@pytest.mark.parametrize(
+    ("thing", "known", "more"),
+    [
+        (Answer(known="here", more=1), "here", 1),
+        (Answer(), None, None),
+        ({"known": "here", "more": 2}, "here", 2),
+        (SimpleNamespace(known="here"), "here", None),
+        (Slotted(), "here", None),
+        (None, None, None),
+    ],
+)
+def test_fields(thing: Any, known: Any, more: Any) -> None:
+    """A field is found wherever it is, and a model is not asked for one that it has not got."""
+    Answer.asked.clear()
+    assert (field_of(thing, "known"), field_of(thing, "more"), field_of(thing, "nothing")) == (known, more, None)
+    assert Answer.asked == []

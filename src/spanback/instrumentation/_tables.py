@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial, reduce
 from typing import Any, Final, NamedTuple
 
-from spanback.instrumentation._adapter import INT_MAX, INT_MIN, Attributes, Body, member, text
+from spanback.instrumentation._adapter import INT_MAX, INT_MIN, Attributes, Body, field_of, text
 
 _IF_PLAIN: Final[dict[Any, str]] = {str: " and v and v.isascii()", int: f" and {INT_MIN} <= v <= {INT_MAX}"}
 
@@ -55,7 +55,8 @@ def response_reader(*table: Field) -> Callable[[Any], Attributes]:
     It is compiled from the table, as dataclasses compile their methods: straight code costs a third of a loop here,
     and it runs once for every call.
     """
-    names: dict[str, Any] = {"take": _take, "slowly": partial(_read_slowly, table)}
+    paths = [(field, field.key.split(".")) for field in table]
+    names: dict[str, Any] = {"take": _take, "slowly": partial(_read_slowly, paths)}
     lines = ["def read(o):", " a = {}", " try:", *_lines(table, "o", "  ", names)]
     lines += [" except AttributeError:", "  return slowly(o)", " return a"]
     exec("\n".join(lines), names)  # noqa: S102 - of keys and numbered names that stand in this package's tables alone
@@ -81,11 +82,11 @@ def _lines(table: Iterable[Field], of: str, indent: str, names: dict[str, Any]) 
         yield from _lines(fields, inner, f"{indent} ", names)
 
 
-def _read_slowly(table: Iterable[Field], response: Any) -> Attributes:
+def _read_slowly(table: Iterable[tuple[Field, list[str]]], response: Any) -> Attributes:
     """Reads dicts, and objects that lack some of the fields."""
     attributes: Attributes = {}
-    for key, attribute, kind, with_zero in table:
-        value = reduce(member, key.split("."), response)
+    for (_, attribute, kind, with_zero), path in table:
+        value = reduce(field_of, path, response)
         if value is not None and (value or with_zero):
             _take(attributes, attribute, kind, value)
     return attributes

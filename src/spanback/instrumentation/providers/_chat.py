@@ -9,14 +9,12 @@ from typing import Any
 
 from spanback import semconv as sc
 from spanback._messages import Message, OutputMessage, Part, ToolDefinition
-from spanback.instrumentation._adapter import Attributes, Body, Clip, member, members, text
+from spanback.instrumentation._adapter import EXTRA, Attributes, Body, Clip, member, members, text
 from spanback.instrumentation._tables import Field, body_reader, response_reader
 
 _finish_reason = attrgetter("finish_reason")
 _TEXT = {str}
 _SAME_IN_ALL_CHUNKS = ("id", "model", "service_tier", "system_fingerprint")
-EXTRA = "__pydantic_extra__"
-"""Where models of pydantic keep what is no field of theirs."""
 _NONE: Body = {}
 _LONGEST_DATA_URL_HEAD = 256
 _OUTPUT_TYPES = {"json_object": "json", "json_schema": "json", "text": "text"}

@@ -8,7 +8,18 @@ from typing import Any, Final
 
 from spanback import semconv as sc
 from spanback._messages import Message, OutputMessage, Part
-from spanback.instrumentation._adapter import Attributes, Body, Clip, Endpoint, Received, Request, member, members, text
+from spanback.instrumentation._adapter import (
+    Attributes,
+    Body,
+    Clip,
+    Endpoint,
+    Received,
+    Request,
+    field_of,
+    member,
+    members,
+    text,
+)
 from spanback.instrumentation._tables import Field, body_reader, response_reader
 from spanback.instrumentation.providers._chat import blob, media, output_type, texts, tool_definitions
 from spanback.instrumentation.providers._handing_over import hand_over
@@ -60,8 +71,8 @@ def silence(_client: Any, args: Sequence[Any], kwargs: Mapping[str, Any], _is_si
 
 def identify(thing: Any) -> tuple[str | None, str | None]:
     """Id and model of a message, or of the event that begins one."""
-    message = member(thing, "message") or thing
-    return text(member(message, "id")), text(member(message, "model"))
+    message = field_of(thing, "message") or thing
+    return text(field_of(message, "id")), text(field_of(message, "model"))
 
 
 _read_request = body_reader(

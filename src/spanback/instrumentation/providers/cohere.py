@@ -19,7 +19,7 @@ from spanback.instrumentation._adapter import (
     Received,
     Request,
     Target,
-    member,
+    field_of,
     members,
     text,
     whole,
@@ -37,8 +37,8 @@ def identify(thing: Any) -> tuple[str | None, None]:
 
     v1 has two ids, one of the response and one of its text.
     """
-    response = member(thing, "response") or thing
-    return next(filter(None, (text(member(response, name)) for name in _ID_NAMES)), None), None
+    response = field_of(thing, "response") or thing
+    return next(filter(None, (text(field_of(response, name)) for name in _ID_NAMES)), None), None
 
 
 _SAMPLING: Final = (
@@ -97,7 +97,7 @@ def read_metered(response: Any) -> Attributes:
 
 
 def _ends(response: Any, choices: Sequence[Any]) -> Attributes:
-    reasons = [reason for choice in choices if (reason := text(member(choice, "finish_reason")))]
+    reasons = [reason for choice in choices if (reason := text(field_of(choice, "finish_reason")))]
     return {sc.GEN_AI_RESPONSE_ID: identify(response)[0], sc.GEN_AI_RESPONSE_FINISH_REASONS: tuple(reasons) or None}
 
 

@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 
 from spanback import semconv as sc
 from spanback.instrumentation._adapter import (
+    EXTRA,
     Accumulator,
     Attributes,
     Body,
@@ -26,6 +27,7 @@ from spanback.instrumentation._adapter import (
     Retries,
     StandIn,
     Target,
+    field_of,
     member,
     members,
     text,
@@ -78,12 +80,12 @@ def read_response(response: Any) -> Attributes:
     an estimate, and left out.
     """
     attributes = _chat.read_response(response)
-    usage = member(response, "usage")
-    written = member(member(usage, "prompt_tokens_details"), "cache_creation_tokens")
-    written = written or member(usage, "cache_creation_input_tokens")
+    usage = field_of(response, "usage")
+    written = field_of(field_of(usage, "prompt_tokens_details"), "cache_creation_tokens")
+    written = written or field_of(usage, "cache_creation_input_tokens")
     if type(written) is int:
         attributes[sc.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS] = written
-    if any(member(member(choice, "message"), _THOUGHTS) for choice in members(response, "choices")):
+    if any(field_of(field_of(choice, "message"), _THOUGHTS) for choice in members(response, "choices")):
         attributes.pop(sc.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS, None)
     return _without_filled_in(attributes)
 
@@ -124,7 +126,7 @@ class LiteLLMChunks(_chat.ChatChunks):
         """The completion so far, with the token counts that the provider sent. LiteLLM's own estimates are none."""
         found: dict[str, Any] = {name: {} for name in _DETAILS}
         for chunk in self._kept:
-            own, others = getattr(chunk, "__dict__", _NONE), getattr(chunk, _chat.EXTRA, None) or _NONE
+            own, others = getattr(chunk, "__dict__", _NONE), getattr(chunk, EXTRA, None) or _NONE
             usage = own.get("usage") or others.get("usage")
             if usage is not None:
                 found.update(_counted(usage, _COUNTS))

@@ -16,6 +16,7 @@ from spanback.instrumentation._adapter import (
     Received,
     Request,
     Target,
+    field_of,
     member,
     members,
     text,
@@ -55,9 +56,9 @@ _read_completion: Final = response_reader(
 
 def _usage(response: Any) -> Attributes:
     """Token counts. The client fills in zeros for what the server does not say; those are left out."""
-    usage = member(response, "usage")
+    usage = field_of(response, "usage")
     said = getattr(usage, "model_fields_set", ())
-    counts = ((name, attribute, member(usage, name)) for name, attribute in _USAGE)
+    counts = ((name, attribute, field_of(usage, name)) for name, attribute in _USAGE)
     return {attribute: count for name, attribute, count in counts if type(count) is int and name in said}
 
 
@@ -100,14 +101,14 @@ def _read_code(body: Body, clip: Clip) -> Attributes:
 
 def _identify(thing: Any) -> tuple[str | None, str | None]:
     """Id and model of a completion, or of a chunk of one, which is wrapped in an event."""
-    chunk = member(thing, "data") or thing
-    return text(member(chunk, "id")), text(member(chunk, "model"))
+    chunk = field_of(thing, "data") or thing
+    return text(field_of(chunk, "id")), text(field_of(chunk, "model"))
 
 
 def _identify_response(thing: Any) -> tuple[str | None, str | None]:
     """As `_identify`, for responses, which stand inside the events that bear them."""
-    event = member(thing, "data") or thing
-    return _identify(member(event, "response") or event)
+    event = field_of(thing, "data") or thing
+    return _identify(field_of(event, "response") or event)
 
 
 class MistralChunks(_chat.ChatChunks):
