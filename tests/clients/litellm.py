@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import inspect
 import json
@@ -96,11 +97,13 @@ class Client:
         warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)  # in its own logging, as well
         litellm.aclient_session = HTTP.AsyncClient() if is_async else None  # else it leaves some of its own open
         self.is_async = is_async
+        self._leaves_sockets = False
         self.given = {"api_key": "test", "max_retries": 0}
         self.base_url = server.base_url
 
     def call(self, name: str, **arguments: Any) -> Any:
         """Calls a function of LiteLLM, or its async twin."""
+        self._leaves_sockets |= name == "text_completion" and not self.is_async
         function = getattr(litellm, f"a{name}" if self.is_async else name)
         path = "" if arguments["model"].startswith("anthropic/") else "/v1"
         result = function(api_base=self.base_url + path, **self.given, **arguments)
@@ -128,6 +131,10 @@ class Client:
         if litellm.aclient_session is not None:
             await litellm.aclient_session.aclose()
             litellm.aclient_session = None
+        if self._leaves_sockets:  # to the garbage collector, which might find them in a test that has none
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)
+                gc.collect()
 
 
 def answers(request: WireRequest) -> WireAnswer:
