@@ -24,7 +24,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -240,7 +240,7 @@ def run(signals: int, processes: int, pace_s: float, limit_s: float) -> dict[str
         time.sleep(0.5)
         collector.stop()
         acknowledged, counts = writers.acknowledged(), found(file)
-        with sqlite3.connect(spool) as connection:
+        with closing(sqlite3.connect(spool)) as connection, connection:
             (dead,) = connection.execute("SELECT count(*) FROM dead").fetchone()
         logs = "".join(path.read_text(errors="replace") for path in folder.glob("*.log"))
         for name in os.environ.get("SPANBACK_FAULTS_KEEP", "").split():

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -183,7 +184,7 @@ def test_the_file_is_its_owners_and_holds_no_content(tmp_path: Path) -> None:
     index.offer("resp_1", HANDLE, "m")
     assert index.flush(5)
     assert path.stat().st_mode & 0o777 == 0o600
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         ((text,),) = connection.execute("SELECT ref FROM spanback_refs").fetchall()
         assert json.loads(text) == [1, 10, 11, True, HANDLE[3], "resp_1", "openai", "gpt-4o-mini", "m", "greeting", "7", "c-1", ["beta"], "tone", "warm", 12]  # fmt: skip
         assert len(text) < 200
@@ -192,7 +193,7 @@ def test_the_file_is_its_owners_and_holds_no_content(tmp_path: Path) -> None:
     index.index._pruned_s = float("-inf")
     index.offer("resp_2", HANDLE, "m")
     assert index.flush(5)
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         assert connection.execute("SELECT response_id FROM spanback_refs").fetchall() == [("resp_2",)]
     connection.close()
 

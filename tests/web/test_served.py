@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -127,5 +128,5 @@ def test_what_was_accepted_survives_kill_9(kind, path, tmp_path):
 
 def ids_in(spool: Path) -> list[str]:
     """The ids of the signals in a spool."""
-    with sqlite3.connect(spool) as database:
+    with closing(sqlite3.connect(spool)) as database, database:
         return [row[0] for row in database.execute("select feedback_id from traces")]

@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def test_the_signal_is_on_disk_before_the_receipt_is_there(durable: Durable, pat
 
     durable(NOWHERE)
     spanback.record_feedback(fake_ref(), score=1.0, feedback_id="one")
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         assert connection.execute("SELECT feedback_id, has_twin FROM traces").fetchall() == [("one", 1)]
         assert connection.execute("SELECT feedback_id, has_twin FROM logs").fetchall() == [("one", 1)]
     assert not spanback.flush(1.0)

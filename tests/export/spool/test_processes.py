@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 import grpc
@@ -44,7 +45,7 @@ def run(what: str, url: str, path: str, name: str = "app", code: int = 0, **more
 
 def left(path: str) -> int:
     """How many records are in the file."""
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         return sum(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("traces", "logs"))
 
 

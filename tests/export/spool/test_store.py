@@ -7,6 +7,7 @@ import stat
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -204,7 +205,7 @@ def test_a_file_of_a_newer_release_is_left_alone(store: Store, path: str) -> Non
     """A format that is not known is not written."""
     store.put([record(1)])
     store.close()
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(SpoolUnavailable, match="a newer release of spanback has written it"):
         store.put([record(2)])
@@ -305,7 +306,7 @@ def test_dead_letters_are_kept_with_their_reason(store: Store, outbox: Outbox, p
     outbox.bury(rows[1:], "no such thing", 7)
     outbox.bury(rows[1:], "again", 8)
     assert ids(outbox) == ["id-1"]
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         found = connection.execute("SELECT kind, feedback_id, died_ns, reason, has_twin, body FROM dead").fetchall()
     assert found == [("traces", "id-2", 7, "no such thing", 1, b"span")]
 
