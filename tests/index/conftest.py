@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from spanback._index import _shared
 from spanback._spanref import RESPONSES, Handle
 
 STARTED_NS = time.time_ns()
@@ -59,6 +60,14 @@ def eventually(holds: Callable[[], object], within_s: float = 10.0) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """Whatever a test opens is closed."""
+    yield
+    for index in tuple(_shared._all):
+        index.close(5)
 
 
 @pytest.fixture(scope="session")

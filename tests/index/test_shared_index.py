@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -303,8 +304,39 @@ def test_what_a_forked_process_begins_with(tmp_path: Path, monkeypatch: pytest.M
         assert thread is not None
         thread.join(5)
     assert set(own.noted) == {"parent", "child"}, "the parent's thread has gone on"
-    for connection in (*connections, file.index._writer, file.index._reader):
+    for connection in connections:
         connection.close()
+    file.close(5)
+
+
+def test_those_who_make_a_new_file_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    """SQLite itself refuses some of them at once, and what they note first would be lost."""
+    for number in range(20):
+        indexes = [_sqlite.SqliteIndex(str(tmp_path / f"{number}.db"), 60) for _ in range(6)]
+        together = threading.Barrier(len(indexes))
+
+        def begin(one: int, indexes: Any = indexes, together: Any = together) -> None:
+            together.wait()
+            indexes[one].put_all({f"resp_{one}": REF})
+
+        with ThreadPoolExecutor(len(indexes)) as threads:
+            list(threads.map(begin, range(len(indexes))))
+        assert all(indexes[0].find(f"resp_{one}") for one in range(len(indexes)))
+        for index in indexes:
+            index.disconnect()
+
+
+@pytest.mark.parametrize("has_written", [True, False])
+def test_an_index_that_is_closed_lets_go_of_its_file(tmp_path: Path, has_written: bool) -> None:
+    """What is asked of it later opens it again."""
+    index = opened(f"sqlite:///{tmp_path / 'index.db'}", 60)
+    if has_written:
+        index.offer("resp_1", HANDLE, None)
+        assert index.flush(5)
+    assert (index.find("resp_1") is not None) == has_written
+    assert index.close(5)
+    eventually(lambda: index.index._writer is None and index.index._reader is None)
+    assert (index.find("resp_1") is not None) == has_written
 
 
 def test_there_is_one_thread() -> None:

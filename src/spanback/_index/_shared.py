@@ -82,10 +82,12 @@ class SharedIndex:
         return done.wait(timeout_s)
 
     def close(self, timeout_s: float) -> bool:
-        """Flushes, and ends the thread."""
+        """Flushes, ends the thread, and has an index of ours let go of what it holds open."""
         is_flushed = self.flush(timeout_s)
-        if self._thread is not None:
-            self._queue.put(None)
+        if self._thread is None:
+            never_raise(self._disconnect)
+        else:
+            self._queue.put(None)  # the thread, which may still be writing, disconnects at its end
             self._thread = None
         return is_flushed
 
@@ -125,6 +127,7 @@ class SharedIndex:
             if isinstance(one, threading.Event):
                 one.set()
             elif one is None:
+                never_raise(self._disconnect)
                 return
 
     def _write(self, batch: Mapping[str, SpanRef]) -> bool:
@@ -136,6 +139,11 @@ class SharedIndex:
             for response_id, ref in batch.items():
                 self.index.put(response_id, ref)
         return True
+
+    def _disconnect(self) -> None:
+        disconnect: Callable[[], None] | None = getattr(self.index, "disconnect", None)
+        if disconnect is not None:
+            disconnect()
 
     def _ask(self, response_id: str) -> tuple[SpanRef | None]:
         found: object = self.index.find(response_id)

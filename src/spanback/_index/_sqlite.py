@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from spanback._index._value import packed, unpacked
 from spanback._spanref import SpanRef
+from spanback._wal import switch_to_wal
 
 WRITE_TIMEOUT_S: Final = 5.0
 READ_TIMEOUT_S: Final = 0.25
@@ -68,6 +69,14 @@ class SqliteIndex:
         _inherited.extend((self._writer, self._reader))
         self._begin()
 
+    def disconnect(self) -> None:
+        """Closes the file until the next use."""
+        with self._writing, self._reading:
+            for connection in (self._writer, self._reader):
+                if connection is not None:
+                    connection.close()
+            self._writer = self._reader = None
+
     def _begin(self) -> None:
         self._writing, self._reading = threading.Lock(), threading.Lock()
         self._writer: sqlite3.Connection | None = None
@@ -76,7 +85,7 @@ class SqliteIndex:
     def _connect(self, timeout_s: float) -> sqlite3.Connection:
         os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
         connection = sqlite3.connect(self._path, timeout=timeout_s, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode=WAL")
+        switch_to_wal(connection, timeout_s)
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.executescript(_SCHEMA)
         return connection

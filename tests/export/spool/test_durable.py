@@ -337,6 +337,16 @@ def test_the_spool_is_counted(durable: Durable, memory: Memory, backend: Backend
     assert list(spool()._counted(("dead",), None)) == []
 
 
+def test_a_closed_spool_is_not_counted(durable: Durable, memory: Memory) -> None:
+    """A meter goes on asking, and the file stays closed."""
+    durable(NOWHERE)
+    spanback.record_feedback(fake_ref(), score=1.0)
+    closed = spool()
+    SPOOLS.close(0.0)
+    assert "feedback.spool.pending" not in memory.metrics()
+    assert closed._outbox._database._connection is None
+
+
 def test_what_an_earlier_process_left_is_sent_with_the_first_span(
     durable: Durable, backend: Backend, memory: Memory
 ) -> None:

@@ -237,9 +237,11 @@ def test_poison_is_found_and_put_aside(
     assert sorted(set(backend.accepted["traces"])) == sorted(set(everything) - set(POISON))
     found = dead(outbox)
     assert [one for one, _ in found] == POISON
-    assert {why.replace("Content Too Large", "Request Entity Too Large") for _, why in found} == {
-        reason.replace("Unprocessable Content", "Unprocessable Entity")
-    }
+    older = {"Content Too Large": "Request Entity Too Large", "Unprocessable Content": "Unprocessable Entity"}
+    told = {why for _, why in found}
+    for newer, name in older.items():  # Python 3.13 has renamed them, as HTTP has
+        told = {why.replace(newer, name) for why in told}
+    assert told == {reason}
 
 
 def test_a_warning_of_the_backend_is_no_rejection(backend: Backend, make: Make, store: Store, outbox: Outbox) -> None:

@@ -6,11 +6,11 @@ import os
 import shutil
 import sqlite3
 import threading
-import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import Final, Literal
 
+from spanback._wal import is_busy, switch_to_wal
 from spanback.errors import SpoolFull, SpoolUnavailable
 
 BUSY_TIMEOUT_S: Final = 10.0
@@ -163,7 +163,7 @@ class Database:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        _switch_to_wal(connection)
+        switch_to_wal(connection, BUSY_TIMEOUT_S)
         connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
         (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
@@ -181,7 +181,7 @@ class Database:
             return SpoolUnavailable(self.path, error.strerror or str(error))
         if str(error) == "database or disk is full":
             return SpoolFull(self.path, self._full_because())
-        if not _is_busy(error):
+        if not is_busy(error):
             self.close()  # whatever is wrong, the next one begins anew
         return SpoolUnavailable(self.path, f"SQLite says: {error}")
 
@@ -194,27 +194,6 @@ class Database:
             return shutil.disk_usage(self._folder).free
         found = _STATVFS(self._folder)  # asked for each signal, and shutil takes three times as long
         return found.f_bavail * found.f_frsize
-
-
-def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    # SQLite does not wait by itself where two processes make the same new file.
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
-    while not _is_switched(connection, is_last=time.monotonic() > deadline):
-        time.sleep(0.01)
-
-
-def _is_switched(connection: sqlite3.Connection, *, is_last: bool) -> bool:
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-    except sqlite3.OperationalError as error:
-        if is_last or not _is_busy(error):
-            raise
-        return False
-    return True
-
-
-def _is_busy(error: sqlite3.Error) -> bool:
-    return "locked" in str(error)
 
 
 def _inode(path: str) -> tuple[int, int] | None:

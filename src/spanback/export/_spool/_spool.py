@@ -61,6 +61,7 @@ class DurableSpool:
                 address = addresses.setdefault(address.url, address)
                 self._senders[kind] = Sender(kind, self._outbox, partial(post_to, way, kind), address)
         self._meter: Meter | None = None
+        self._is_closed = False
         self._said_dropped = 0
         self._silent_until_s = 0.0
 
@@ -115,6 +116,7 @@ class DurableSpool:
     def close(self, timeout_s: float) -> None:
         """Sends what can be sent in time and lets go of the file. What is left stays in it."""
         deadline_s = time.monotonic() + timeout_s
+        self._is_closed = True
         self.drain(timeout_s)
         for sender in self._senders.values():
             sender.stop(max(0.0, deadline_s - time.monotonic()))
@@ -157,7 +159,8 @@ class DurableSpool:
         )
 
     def _counted(self, tables: Iterable[str], _options: CallbackOptions) -> Iterable[Observation]:
-        counts = never_raise(self._outbox.counts)
+        # A meter cannot be told to ask no more, and whoever counts opens the file.
+        counts = None if self._is_closed else never_raise(self._outbox.counts)
         return [] if counts is None else [Observation(sum(counts[table] for table in tables))]
 
     def _say_dropped(self) -> None:
