@@ -162,6 +162,7 @@ class Sender:
                 wait_s = IDLE_S if found_s is None else found_s
         if self._post is not None:
             self._post.close()
+        self._outbox.close()  # a round that was under way may have opened it again
 
     def _round(self) -> float:
         """One look at what there is to send, and when to look again."""
