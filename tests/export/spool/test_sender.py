@@ -472,10 +472,13 @@ def test_threads_that_come_at_once_start_one_sender(make: Make, backend: Backend
 
 
 def test_a_sender_that_is_stopped_sends_no_more(backend: Backend, make: Make, store: Store, outbox: Outbox) -> None:
-    """Stopping ends the round after the present request; stopping twice is harmless."""
+    """Stopping ends the round after the present request and closes the file; stopping twice is harmless."""
     sender = make(backend)
+    store.put(spans("0"))
     assert drained(sender)
+    assert outbox._database._connection is not None
     sender.stop(5.0)
+    assert outbox._database._connection is None
     sender.stop(5.0)
     store.put(spans("1"))
     assert not drained(sender)
