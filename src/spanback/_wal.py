@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from typing import Final
+
+_PAUSE_S: Final = 0.01
 
 
 def switch_to_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
@@ -19,20 +22,18 @@ def switch_to_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
         sqlite3.Error: The file cannot be read or written, or is locked for longer than that.
     """
     deadline_s = time.monotonic() + timeout_s
-    while not _is_switched(connection, is_last=time.monotonic() > deadline_s):
-        time.sleep(0.01)
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            # In most cases SQLite has waited for as long itself by then, and must not do so again.
+            if not is_busy(error) or time.monotonic() + _PAUSE_S > deadline_s:
+                raise
+        else:
+            return
+        time.sleep(_PAUSE_S)
 
 
 def is_busy(error: sqlite3.Error) -> bool:
     """Whether the file is another one's just now."""
     return "locked" in str(error)
-
-
-def _is_switched(connection: sqlite3.Connection, *, is_last: bool) -> bool:
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-    except sqlite3.OperationalError as error:
-        if is_last or not is_busy(error):
-            raise
-        return False
-    return True

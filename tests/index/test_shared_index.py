@@ -26,6 +26,7 @@ from spanback._index import SharedIndex, _shared, _sqlite, opened
 from spanback._index._opening import EXTRA_RULE, INDEX_RULE
 from spanback._sharing import SHARING
 from spanback._spanref import RESPONSES
+from spanback._wal import switch_to_wal
 from spanback.demo._loopback import LoopbackServer
 from spanback.testing import InMemoryTelemetry
 from tests.index.conftest import HANDLE, RedisServer, eventually
@@ -324,6 +325,38 @@ def test_those_who_make_a_new_file_at_once_wait_for_each_other(tmp_path: Path) -
         assert all(indexes[0].find(f"resp_{one}") for one in range(len(indexes)))
         for index in indexes:
             index.disconnect()
+
+
+def test_a_file_that_stays_locked_is_waited_for_once(tmp_path: Path) -> None:
+    """Where SQLite has waited itself, it does not wait as long again."""
+    path, tried = tmp_path / "index.db", list[str]()
+
+    class Counted(sqlite3.Connection):
+        def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+            tried.append(statement)
+            return super().execute(statement, *values)
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        own = sqlite3.connect(path, 0.2, factory=Counted)
+        with closing(own), pytest.raises(sqlite3.OperationalError, match="locked"):
+            switch_to_wal(own, 0.2)
+    assert tried == ["PRAGMA journal_mode = WAL"]
+
+
+def test_a_file_that_is_locked_for_a_moment_is_tried_again(tmp_path: Path) -> None:
+    """Where SQLite does not wait itself, it is waited for whoever holds the file."""
+    path = tmp_path / "index.db"
+    with (
+        closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other,
+        closing(sqlite3.connect(path, 0)) as own,
+    ):
+        other.execute("BEGIN EXCLUSIVE")
+        release = threading.Timer(0.1, other.execute, ["COMMIT"])
+        release.start()
+        switch_to_wal(own, 10.0)
+        release.join()
+        assert own.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 @pytest.mark.parametrize("has_written", [True, False])
