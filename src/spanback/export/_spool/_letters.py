@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from spanback.errors import SpoolUnavailable
 from spanback.export._spool._database import Database
-from spanback.export._spool._store import KINDS, TABLES, Kind, Record, count
+from spanback.export._spool._store import KINDS, NEXT_ID, TABLES, Kind, Record, count
 
 _COLUMNS: Final = "feedback_id, has_twin, resource, scope, body"
 
@@ -90,8 +90,8 @@ class Letters:
             for kind in KINDS:
                 columns = f"created_ns, {_COLUMNS}"
                 moved += connection.execute(
-                    f"INSERT INTO {kind} (id, {columns}) SELECT row_number() OVER (ORDER BY id) "  # noqa: S608
-                    f"+ max(?, (SELECT coalesce(max(id), 0) FROM {kind})), {columns} FROM dead WHERE kind = ? "
+                    f"INSERT INTO {kind} (id, {columns}) SELECT {NEXT_ID[kind]} - 1 "  # noqa: S608
+                    f"+ row_number() OVER (ORDER BY id), {columns} FROM dead WHERE kind = ? "
                     "AND feedback_id = coalesce(?, feedback_id)",
                     (time.time_ns(), kind, feedback_id),
                 ).rowcount

@@ -22,9 +22,10 @@ _LEASE_NS: Final = int(LEASE_S * 1e9)
 _FIRST_DROPPED: Final = 64
 _FAR_NS: Final = 2 * 3_600 * 10**9
 _COLUMNS: Final = "id, feedback_id, created_ns, has_twin, resource, scope, body"
+# The time in ns, or the next id that is free.
+NEXT_ID: Final = {kind: f"max(?, (SELECT coalesce(max(id), 0) + 1 FROM {kind}))" for kind in KINDS}  # noqa: S608 - names of ours
 _INSERT: Final = {
-    kind: f"INSERT INTO {kind} ({_COLUMNS}) VALUES "  # noqa: S608 - names of ours
-    f"(max(?, (SELECT coalesce(max(id), 0) + 1 FROM {kind})), ?, ?, ?, ?, ?, ?)"
+    kind: f"INSERT INTO {kind} ({_COLUMNS}) VALUES ({NEXT_ID[kind]}, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - as above
     for kind in KINDS
 }
 
