@@ -38,16 +38,3 @@ class Receipt:
     span_id: str | None
     omitted: tuple[str, ...]
     reason: str
-
-    def spooled(self) -> Receipt:
-        """The same once the signal is on disk."""
-        return Receipt(
-            self.feedback_id,
-            "spooled",
-            self.placement,
-            self.target,
-            self.trace_id,
-            self.span_id,
-            self.omitted,
-            self.reason,
-        )
