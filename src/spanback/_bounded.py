@@ -2,53 +2,29 @@
 
 The SDK looks at each attribute by itself, again, though spanback has only values of exact types and texts that can be
 sent; that is a third of what a span costs, and half of what a log record does. Where a limit on the length of values
-is set, where there is little room left, where somebody looks at attributes as a span starts, and where the SDK keeps
-things in another way than those of 1.38 to 1.45 do, the public way is gone.
+is set, where there is little room left, and where the SDK keeps things in another way than those of 1.38 to 1.45 do,
+the public way is gone.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from threading import Lock
 from typing import Any, Final
 
 from opentelemetry._logs import Logger, LogRecord
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Tracer
+from opentelemetry.trace import Link, Span, SpanContext
 
 from spanback._never_raise import never_raise
 
 _SDK: Final = "opentelemetry.sdk.trace"
 _LOGS_SDK: Final = "opentelemetry.sdk._logs"
 _HELD: Final[Any] = BoundedAttributes
-_KNOWN: Final = {"_dict", "maxlen", "max_value_len", "_immutable"} <= vars(BoundedAttributes(immutable=False)).keys()
-
-
-def start_client_span(
-    tracer: Tracer, name: str, context: Context, attributes: Mapping[str, Any], start_time_ns: int
-) -> Span:
-    """Starts a span of kind CLIENT.
-
-    Where neither the sampler nor a processor looks at the attributes of a start, they are set at once after it.
-
-    Args:
-        tracer: Any tracer.
-        name: Of the span.
-        context: Its parent's.
-        attributes: As for `set_attributes`.
-        start_time_ns: In ns since the epoch.
-    """
-    sampler, processors = getattr(tracer, "sampler", None), getattr(tracer, "span_processor", None)
-    processors = getattr(processors, "_span_processors", None)
-    seen = _LOOKED_AT[0]
-    if seen[0] is not sampler or seen[1] is not processors:
-        seen = _LOOKED_AT[0] = sampler, processors, _is_looked_at(sampler, processors)
-    if seen[2]:
-        return tracer.start_span(name, context, SpanKind.CLIENT, attributes, start_time=start_time_ns)
-    span = tracer.start_span(name, context, SpanKind.CLIENT, start_time=start_time_ns)
-    set_attributes(span, attributes)
-    return span
+_FIELDS: Final = vars(BoundedAttributes(immutable=False)).keys()
+_KNOWN: Final = {"_dict", "maxlen", "max_value_len", "_immutable"} <= _FIELDS
+_KNOWN_WHOLE: Final = {"_dict", "maxlen", "dropped", "max_value_len", "_lock", "_immutable"} == _FIELDS
 
 
 def set_attributes(span: Span, attributes: Mapping[str, Any]) -> None:
@@ -79,7 +55,7 @@ def add_event(span: Span, name: str, attributes: Mapping[str, Any], time_ns: int
         span.add_event(name, attributes, time_ns)
     else:
         adding: Any = span
-        adding._add_event(event)  # noqa: SLF001 - `add_event` ends there
+        adding._add_event(event)  # `add_event` ends there
 
 
 def add_link(span: Span, context: SpanContext, attributes: Mapping[str, Any]) -> None:
@@ -98,7 +74,7 @@ def add_link(span: Span, context: SpanContext, attributes: Mapping[str, Any]) ->
         span.add_link(context, attributes)
     else:
         adding: Any = span
-        adding._add_link(link)  # noqa: SLF001 - `add_link` ends there
+        adding._add_link(link)  # `add_link` ends there
 
 
 class Record(LogRecord):
@@ -134,26 +110,50 @@ def plain(held: Mapping[str, Any] | None) -> Mapping[str, Any]:
     """
     bounded: Any = held
     if _KNOWN and type(bounded) is _HELD:
-        return bounded._dict  # noqa: SLF001 - as above
+        return bounded._dict  # as above
     return held or {}
+
+
+def bounded(
+    attributes: Mapping[str, Any], most: int | None, most_characters: int | None, *, is_open: bool = False
+) -> Any:
+    """Attributes as the SDK holds them.
+
+    Args:
+        attributes: As for `set_attributes`.
+        most: The most of them that may be held; None for no limit.
+        most_characters: The longest text that may be; None for no limit.
+        is_open: Whether others may be added.
+
+    Returns:
+        What holds them; None where the SDK must look at them itself.
+    """
+    held: Any
+    if most_characters is not None or (most is not None and len(attributes) > most):
+        return None
+    if not _KNOWN_WHOLE:
+        held = _HELD(most, None, immutable=not is_open)
+        return held if _filled(held, attributes) else None
+    held = _HELD.__new__(_HELD)
+    held._dict = {**attributes} if list not in map(type, attributes.values()) else with_tuples(attributes)
+    held.maxlen = most
+    held.dropped = 0
+    held.max_value_len = None
+    held._lock = Lock()
+    held._immutable = not is_open
+    return held
 
 
 def _event(limits: Any, name: str, attributes: Mapping[str, Any], time_ns: int) -> Any:
     """An event as the SDK's spans hold it; None where the attributes must be looked at."""
-    held = _held(limits.max_event_attributes, limits, attributes)
+    held = bounded(attributes, limits.max_event_attributes, limits.max_attribute_length)
     return None if held is None else sys.modules[_SDK].Event(name, held, time_ns)
 
 
 def _link(limits: Any, context: SpanContext, attributes: Mapping[str, Any]) -> Link | None:
     """A link as the SDK's spans hold it; None where the attributes must be looked at."""
-    held = _held(limits.max_link_attributes, limits, attributes)
+    held = bounded(attributes, limits.max_link_attributes, limits.max_attribute_length)
     return None if held is None else Link(context, held)
-
-
-def _held(most: int | None, limits: Any, attributes: Mapping[str, Any]) -> Any:
-    """Attributes as the SDK holds them for good; None where they must be looked at."""
-    held: Any = _HELD(most, None, immutable=True, max_value_len=limits.max_attribute_length)
-    return held if _filled(held, attributes) else None
 
 
 def _made(logger: Any, record: LogRecord) -> Any:
@@ -161,7 +161,7 @@ def _made(logger: Any, record: LogRecord) -> Any:
     sdk: Any = sys.modules.get(_LOGS_SDK)
     if sdk is None or not isinstance(logger, sdk.Logger):
         return None
-    scope, limits = logger.instrumentation_scope, logger._log_record_limits  # noqa: SLF001 - it has no public name
+    scope, limits = logger.instrumentation_scope, logger._log_record_limits  # it has no public name
     return sdk.ReadWriteLogRecord(record, logger.resource, scope, limits)
 
 
@@ -169,35 +169,12 @@ def _filled(held: Any, attributes: Mapping[str, Any]) -> bool:
     """Whether the attributes are there now, or must be set in the public way."""
     if not _KNOWN or type(held) is not _HELD or held.max_value_len is not None:
         return False
-    values: dict[str, Any] = held._dict  # noqa: SLF001 - it has no public name
+    values: dict[str, Any] = held._dict  # it has no public name
     if held.maxlen is not None and len(values) + len(attributes) > held.maxlen:
         return False
-    values.update(attributes if list not in map(type, attributes.values()) else _with_tuples(attributes))
+    values.update(attributes if list not in map(type, attributes.values()) else with_tuples(attributes))
     return True
 
 
-def _with_tuples(attributes: Mapping[str, Any]) -> dict[str, Any]:
+def with_tuples(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if type(value) is list else value for name, value in attributes.items()}
-
-
-_LOOKED_AT: Final[list[tuple[Any, Any, bool]]] = [(None, None, True)]
-"""Sampler and processors of the tracer that was asked last, and whether any of them may look at attributes: a provider
-keeps the same objects until a processor is added."""
-
-
-def _is_looked_at(sampler: Any, processors: Any) -> bool:
-    if sampler is None or not isinstance(processors, tuple):
-        return True
-    from opentelemetry.sdk.trace import export, sampling  # noqa: PLC0415 - whoever has such a tracer has imported it
-
-    blind = {export.BatchSpanProcessor, export.SimpleSpanProcessor}
-    others = [one for one in processors if type(one) not in blind and getattr(one, "looks_at_starts", True)]
-    return bool(others) or not _is_blind(sampler, sampling)
-
-
-def _is_blind(sampler: Any, sampling: Any) -> bool:
-    """Whether a sampler decides by trace and parent alone."""
-    if isinstance(sampler, sampling.ParentBased):
-        own = "should_sample" in vars(type(sampler)) and type(sampler) is not sampling.ParentBased
-        return not own and all(_is_blind(one, sampling) for one in vars(sampler).values())
-    return type(sampler) in {sampling.StaticSampler, sampling.TraceIdRatioBased}

@@ -21,8 +21,8 @@ class OpenSpans:
         limit: The most spans kept; the oldest goes first.
     """
 
-    looks_at_starts: Final = False
-    """Whether it needs the attributes of a span of ours as that starts."""
+    skips_carriers: Final = True
+    """Whether spans that carry feedback are no matter to it."""
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit

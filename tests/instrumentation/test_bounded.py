@@ -9,28 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry._logs import LogRecord
-from opentelemetry.context import Context
+from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk._logs import LoggerProvider, export
-from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import (
-    ALWAYS_OFF,
-    ALWAYS_ON,
-    DEFAULT_ON,
-    Decision,
-    ParentBased,
-    ParentBasedTraceIdRatio,
-    Sampler,
-    SamplingResult,
-    TraceIdRatioBased,
-)
-from opentelemetry.trace import NonRecordingSpan, NoOpTracer, SpanContext, SpanKind
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.trace import NonRecordingSpan, SpanContext
 
 from spanback import _bounded
-from spanback._bounded import Record, add_event, add_link, emit, set_attributes, start_client_span
-from spanback._open_spans import OpenSpans
-from spanback.instrumentation._noticing import Noticing
+from spanback._bounded import Record, add_event, add_link, bounded, emit, set_attributes
 
 # What they are called in newer and in older releases.
 InMemoryLogs: Any = vars(export).get("InMemoryLogRecordExporter") or vars(export)["InMemoryLogExporter"]
@@ -98,96 +83,6 @@ def test_a_span_of_another_make() -> None:
     span = NonRecordingSpan(SpanContext(1, 2, is_remote=False))
     set_attributes(span, {"b": 1})
     assert not hasattr(span, "attributes")
-
-
-class Looking(Sampler, SpanProcessor):
-    """A sampler and a processor that note which attributes a span starts with."""
-
-    def __init__(self) -> None:
-        self.seen: list[dict[str, Any]] = []
-
-    def should_sample(self, *args: Any, **kwargs: Any) -> SamplingResult:
-        """Takes every span."""
-        attributes = kwargs["attributes"] if "attributes" in kwargs else args[4]
-        self.seen.append(dict(attributes or {}))
-        return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)
-
-    def get_description(self) -> str:
-        """Its name."""
-        return "looking"
-
-    def on_start(self, span: Any, parent_context: Any = None) -> None:
-        """Notes."""
-        self.seen.append(dict(span.attributes))
-
-
-class LookingParentBased(ParentBased):
-    """Decides by attributes, though of a kind that does not."""
-
-    seen: list[dict[str, Any]]
-
-    def should_sample(self, *args: Any, **kwargs: Any) -> SamplingResult:
-        """Takes what its base takes."""
-        self.seen.append(dict(kwargs.get("attributes") or args[4] or {}))
-        return super().should_sample(*args, **kwargs)
-
-
-def started(provider: TracerProvider) -> Any:
-    """A span, started with one attribute."""
-    return start_client_span(provider.get_tracer("test"), "call", Context(), {"a": "b"}, 5)
-
-
-@pytest.mark.parametrize("sampler", [ALWAYS_ON, DEFAULT_ON, TraceIdRatioBased(1.0), ParentBasedTraceIdRatio(1.0)])
-def test_a_start_that_nobody_looks_at(sampler: Sampler, monkeypatch: Any) -> None:
-    """The span has its attributes right after the start, though the SDK is given none: our own processors need none."""
-    given: list[object] = []
-    monkeypatch.setattr(_bounded, "set_attributes", lambda span, attributes: given.append((span, attributes)))
-    provider = TracerProvider(sampler, shutdown_on_exit=False)
-    for processor in (SimpleSpanProcessor(InMemorySpanExporter()), OpenSpans(), Noticing()):
-        provider.add_span_processor(processor)
-    span = started(provider)
-    assert given == [(span, {"a": "b"})]
-    assert (span.name, span.kind, span.start_time) == ("call", SpanKind.CLIENT, 5)
-    assert dict(span.attributes) == {}
-    monkeypatch.undo()
-    assert dict(started(provider).attributes) == {"a": "b"}
-
-
-@pytest.mark.parametrize("is_delegate", [False, True])
-def test_a_sampler_that_looks_at_attributes(is_delegate: bool) -> None:
-    """A sampler of the app sees them, also one that a sampler of the SDK asks."""
-    looking = Looking()
-    span = started(TracerProvider(ParentBased(looking) if is_delegate else looking, shutdown_on_exit=False))
-    assert looking.seen == [{"a": "b"}]
-    assert dict(span.attributes) == {"a": "b"}
-
-
-def test_a_sampler_derived_from_the_sdks() -> None:
-    """One that decides in its own way sees them, too."""
-    sampler = LookingParentBased(ALWAYS_ON)
-    sampler.seen = []
-    started(TracerProvider(sampler, shutdown_on_exit=False))
-    assert sampler.seen == [{"a": "b"}]
-
-
-def test_a_processor_that_is_added_later() -> None:
-    """It sees the attributes of the very next span."""
-    provider, looking = TracerProvider(shutdown_on_exit=False), Looking()
-    started(provider)
-    provider.add_span_processor(looking)
-    started(provider)
-    assert looking.seen == [{"a": "b"}]
-
-
-def test_a_start_that_is_not_sampled() -> None:
-    """There is nothing to set on a span that does not record."""
-    assert not started(TracerProvider(ALWAYS_OFF, shutdown_on_exit=False)).is_recording()
-
-
-def test_a_tracer_of_another_make() -> None:
-    """It is used as the API says."""
-    span = start_client_span(NoOpTracer(), "call", Context(), {"a": "b"}, 5)
-    assert not span.is_recording()
 
 
 def shown(attributes: Any) -> list[tuple[str, Any, type]]:
@@ -266,6 +161,30 @@ def test_what_is_added_to_spans_of_another_layout_or_that_take_none(
     span = span_with()
     add(span, {"b": ["x"]})
     assert [dict(attributes) for _, _, attributes, _ in read(span)] == [{"b": ("x",)}]
+
+
+@given(attributes=ATTRIBUTES)
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize("is_open", [True, False])
+def test_what_holds_attributes(is_known: bool, is_open: bool, attributes: dict[str, Any]) -> None:
+    """It is the SDK's own, field by field, in every release."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_bounded, "_KNOWN_WHOLE", is_known and _bounded._KNOWN_WHOLE)
+        held = bounded(attributes, 4, None, is_open=is_open)
+    expected = BoundedAttributes(4, attributes, immutable=not is_open)
+    without = {"_dict", "_lock"}
+    assert {name: value for name, value in vars(held).items() if name not in without} == {
+        name: value for name, value in vars(expected).items() if name not in without
+    }
+    assert (type(held), shown(held)) == (BoundedAttributes, shown(expected))
+    assert type(held._lock) is type(expected._lock)
+    assert held._dict is not attributes
+
+
+@pytest.mark.parametrize(("most", "most_characters"), [(1, None), (None, 4)])
+def test_attributes_that_the_sdk_must_look_at(most: int | None, most_characters: int | None) -> None:
+    """There are too many of them, or one may be too long."""
+    assert bounded({"a": 1, "b": 2}, most, most_characters) is None
 
 
 def emitted(attributes: dict[str, Any]) -> Any:

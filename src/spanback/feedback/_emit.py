@@ -19,6 +19,7 @@ from spanback import _bounded, semconv
 from spanback._never_raise import never_raise
 from spanback._settings import Settings
 from spanback._spanref import SpanRef
+from spanback._spans import Carrier, make_carrier
 from spanback._telemetry import TELEMETRY
 from spanback.errors import SpoolUnavailable
 from spanback.feedback._attributes import (
@@ -184,8 +185,7 @@ def _emitted(emission: Emission, settings: Settings, held: Held | None) -> _Emit
         placed, reason = _place(target, emission.placement, record.now_ns - settings.child_window_s * 1e9)
         if target.scope == "trace" and ref is not None and ref.root_span_id is None:
             reason += _NO_ROOT
-        parent = context if placed == "child" else trace.set_span_in_context(trace.INVALID_SPAN)
-        carrier = never_raise(_carry, always_on(tracer) if held is None else held.tracer(tracer), record, parent)
+        carrier = never_raise(_carry, tracer, held, record, links[0][0] if placed == "child" else None)
     if logger is not None and held is not None:
         logger = held.logger(logger)
     logged = logger is not None and never_raise(_log, logger, record, context) is True
@@ -215,19 +215,44 @@ def _place(target: Target, placement: Placement, earliest_ns: float) -> tuple[Pl
     return "linked", _LATE
 
 
-def _carry(tracer: trace.Tracer, record: _Record, parent: Context) -> trace.SpanContext | None:
+def _carry(
+    tracer: trace.Tracer, held: Held | None, record: _Record, parent: trace.SpanContext | None
+) -> trace.SpanContext | None:
     """Makes the carrier span and gives its context; None where the tracer records nothing."""
     emission, links, attributes, event, now_ns = record
-    name = f"feedback {emission.feedback.name}"
+    carrier = Carrier(
+        f"feedback {emission.feedback.name}",
+        parent,
+        attributes,
+        (semconv.EVENT_EVALUATION_RESULT, event),
+        links,
+        now_ns,
+        now_ns + CARRIER_DURATION_NS,
+    )
+    made = make_carrier(tracer, carrier)
+    if made is None:
+        return _carry_openly(always_on(tracer) if held is None else held.tracer(tracer), carrier)
+    if held is not None and held.takes_spans:
+        held.keep_span(made.span, made.processors)
+    else:
+        for processor in made.processors:
+            processor.on_end(made.span)
+    return made.span.context
+
+
+def _carry_openly(tracer: trace.Tracer, carrier: Carrier) -> trace.SpanContext | None:
+    """As `_carry`, by a tracer that samples every span: processors see the carrier begin."""
+    parent = trace.INVALID_SPAN if carrier.parent is None else trace.NonRecordingSpan(carrier.parent)
+    around = trace.set_span_in_context(parent)
     # Its sampler looks at nothing, so that it needs neither attributes nor links to begin with.
-    span = tracer.start_span(name, parent, trace.SpanKind.INTERNAL, start_time=now_ns)
+    span = tracer.start_span(carrier.name, around, trace.SpanKind.INTERNAL, start_time=carrier.start_time_ns)
     if not span.is_recording():
         return None
-    for context, link_attributes in links:
-        _bounded.add_link(span, context, link_attributes)
-    _bounded.set_attributes(span, attributes)
-    _bounded.add_event(span, semconv.EVENT_EVALUATION_RESULT, event, now_ns)
-    span.end(now_ns + CARRIER_DURATION_NS)
+    for context, attributes in carrier.links:
+        _bounded.add_link(span, context, attributes)
+    _bounded.set_attributes(span, carrier.attributes)
+    _bounded.add_event(span, *carrier.event, carrier.start_time_ns)
+    span.end(carrier.end_time_ns)
     return span.get_span_context()
 
 

@@ -7,7 +7,7 @@ sends do not get it at all, since it would arrive twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -43,9 +43,20 @@ class Held:
         self._spool = spool
         self._later: list[tuple[bool, Callable[[Any], None], Any]] = []
 
+    @property
+    def takes_spans(self) -> bool:
+        """Whether the spool sends spans."""
+        return self._spool.sends("traces")
+
+    def keep_span(self, span: Any, processors: Sequence[Any]) -> None:
+        """Keeps a span that has ended, which the processors get later, if at all."""
+        for processor in processors:
+            self.keep_later(processor, processor.on_end, span, "traces")
+        self.span = span
+
     def tracer(self, tracer: Tracer) -> Tracer:
         """A tracer whose spans are all sampled and, where the spool sends spans, end here."""
-        held = holding_tracer(tracer, partial(_Spans, self)) if self._spool.sends("traces") else None
+        held = holding_tracer(tracer, partial(_Spans, self)) if self.takes_spans else None
         return always_on(tracer) if held is None else held
 
     def logger(self, logger: Logger) -> Logger:
@@ -85,9 +96,7 @@ class _Spans:
         self._real._on_ending(span)  # noqa: SLF001 - what the SDK calls it
 
     def on_end(self, span: Any) -> None:
-        for processor in _members(self._real):
-            self._held.keep_later(processor, processor.on_end, span, "traces")
-        self._held.span = span
+        self._held.keep_span(span, _members(self._real))
 
 
 class _Logs:

@@ -13,11 +13,11 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, Tracer
 
 from spanback import semconv as sc
-from spanback._bounded import start_client_span
 from spanback._never_raise import never_raise
 from spanback._said import Entry, with_entry
 from spanback._settings import IN_FORCE
 from spanback._settings import current as current_settings
+from spanback._spans import start_client_span
 from spanback._telemetry import TELEMETRY
 from spanback.instrumentation._adapter import Adapter, Attributes, Endpoint, Request
 from spanback.instrumentation._adopt import ADOPTED, CAPTURE, WITHIN, around

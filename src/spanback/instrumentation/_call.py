@@ -24,6 +24,7 @@ from spanback._said import Entry, entry_of
 from spanback._settings import IN_FORCE, SPAN_MODES
 from spanback._settings import current as current_settings
 from spanback._spanref import LATEST_CALL, RESPONSES, Handle, attach
+from spanback._spans import end_span
 from spanback._telemetry import TELEMETRY
 from spanback.instrumentation._adapter import NO_DIMENSIONS, Attributes, Clip, Dimensions, Request, class_of
 from spanback.instrumentation._applying import apply_to, attributes_of, read_documents
@@ -129,7 +130,7 @@ class Call:
             dimensions = never_raise(endpoint.read_dimensions, request.body) or NO_DIMENSIONS
         belongs = dimensions if entry is None else entry.over(dimensions)
         trace_id, span_id, _, flags, _, _ = span.get_span_context()
-        root_span_id = OPEN_SPANS.root_of(span)
+        root_span_id = span_id if is_own and around is None else OPEN_SPANS.root_of(span)
         if root_span_id is None:
             root_span_id = OPEN_SPANS.root_of(around)  # began before anybody kept it
         self.handle: Handle = (
@@ -279,12 +280,12 @@ class Call:
             return
         end_time_ns, end_s = ended or (time_ns(), perf_counter())
         token = lift() if self._is_lifted else None
+        added: Attributes = {}
         try:
             if self._is_read:
                 added = self._read_response(response, error, first_chunk_s)
                 if response is not None:
                     self.index(added.get(sc.GEN_AI_RESPONSE_ID), added.get(sc.GEN_AI_RESPONSE_MODEL))
-                set_attributes(self._span, added)
                 if error is not None or sc.ERROR_TYPE in added:
                     description = describe(error, self.settings, SPAN_MODES)
                     self._span.set_status(Status(StatusCode.ERROR, description))
@@ -295,7 +296,7 @@ class Call:
                 self.index(*self.request.endpoint.identify(response))
         finally:
             if self._is_read:
-                self._span.end(end_time_ns)
+                end_span(self._span, added, end_time_ns)
             if token is not None:
                 otel_context.detach(token)
 

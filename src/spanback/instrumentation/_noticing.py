@@ -44,8 +44,10 @@ _ID_IN_OUTPUT: Final = r'\s*\{\s*"id"\s*:\s*"([^"\\]{1,256})"'
 class Noticing:
     """Hands the spans that others start inside a call to the call, and knows responses by the ids on ended spans."""
 
-    looks_at_starts: Final = False
-    """Whether it needs the attributes of a span of ours as that starts: it asks those of others alone."""
+    skips_calls: Final = True
+    """Whether our spans of calls are no matter to it."""
+    skips_carriers: Final = True
+    """Whether spans that carry feedback are no matter to it."""
 
     def __init__(self) -> None:
         self._is_live = False
