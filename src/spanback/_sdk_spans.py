@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from opentelemetry import trace
 
 _SDK: Final = "opentelemetry.sdk.trace"
-_RELEASES: Final = {"1.43", "1.44", "1.45"}
+_RELEASES: Final = {"1.45"}
 _ATTRIBUTES: Final = {"_dict", "maxlen", "dropped", "max_value_len", "_lock", "_immutable"}
 ENDED: Final = {
     "_name", "_context", "_kind", "_instrumentation_info", "_instrumentation_scope", "_parent", "_start_time",
@@ -43,14 +43,12 @@ def plain_sdk(tracer: Any) -> Any:
         looks at attributes, with metrics of its own, or of an SDK that somebody has patched.
     """
     sdk: Any = sys.modules.get(_SDK)
-    if sdk is None or type(tracer) is not sdk.Tracer:
+    if sdk is None or type(tracer) is not sdk.Tracer or not _is_known():
         return None
     from opentelemetry.sdk.trace import _tracer_metrics  # noqa: PLC0415 - as said above
-    from opentelemetry.sdk.version import __version__ as version  # noqa: PLC0415
 
     is_plain = (
-        ".".join(version.split(".")[:2]) in _RELEASES
-        and type(tracer.span_processor) is sdk.SynchronousMultiSpanProcessor
+        type(tracer.span_processor) is sdk.SynchronousMultiSpanProcessor
         and type(tracer._tracer_metrics) is _tracer_metrics.NoOpTracerMetrics
         and tracer._span_limits.max_span_attribute_length is None
         and _is_blind(tracer.sampler, sdk.sampling)
@@ -59,11 +57,11 @@ def plain_sdk(tracer: Any) -> Any:
     return sdk if is_plain else None
 
 
-def fields_of(tracer: Any, sdk: Any) -> dict[str, Any]:
+def fields_of(tracer: Any, sdk: Any) -> dict[str, Any] | None:
     """The fields of a span that a tracer of the SDK would make, open and without anything in it.
 
-    Raises:
-        LookupError: They are not those that this module knows.
+    Returns:
+        None where they are not those that this module knows.
     """
     probe = vars(
         sdk._Span(
@@ -77,9 +75,7 @@ def fields_of(tracer: Any, sdk: Any) -> dict[str, Any]:
             instrumentation_scope=tracer._instrumentation_scope,
         )
     )
-    if probe.keys() != ENDED | OPEN or vars(probe["_attributes"]).keys() != _ATTRIBUTES:
-        raise LookupError("the SDK's spans have other fields than those of its releases before")
-    return probe
+    return probe if probe.keys() == ENDED | OPEN and vars(probe["_attributes"]).keys() == _ATTRIBUTES else None
 
 
 def decisions_of(sampler: Any, sampling: Any) -> Sequence[bool] | None:
@@ -146,6 +142,12 @@ def processors_by_use(processors: tuple[Any, ...], sdk: Any) -> Processors:
         ended=[(one, queue_of(one)) for one in calls],
         carried=None if acting else carriers,
     )
+
+
+def _is_known() -> bool:
+    from opentelemetry.sdk.version import __version__ as version  # noqa: PLC0415 - as said above
+
+    return version.rpartition(".")[0] in _RELEASES
 
 
 def _replaced(sdk: Any) -> list[Any]:

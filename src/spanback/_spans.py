@@ -63,7 +63,8 @@ def end_span(span: Span, attributes: Mapping[str, Any], end_time_ns: int) -> Non
     """
     end_with: Any = getattr(span, "_end_with", None)
     if end_with is None:
-        set_attributes(span, attributes)
+        if attributes:
+            set_attributes(span, attributes)
         span.end(end_time_ns)
     else:
         end_with(attributes, end_time_ns)
@@ -126,8 +127,7 @@ class _Quick:
         make_list: Makes what holds events or links, given the most of them.
     """
 
-    def __init__(self, tracer: Any, sdk: Any) -> None:
-        fields = fields_of(tracer, sdk)
+    def __init__(self, tracer: Any, sdk: Any, fields: Mapping[str, Any]) -> None:
         self._tracer = tracer
         self._sdk = sdk
         self.limits = limits = tracer._span_limits
@@ -321,4 +321,5 @@ def _quick(tracer: Any) -> _Quick | None:
 
 def _made(tracer: Any) -> _Quick | None:
     sdk = plain_sdk(tracer)
-    return None if sdk is None else _Quick(tracer, sdk)
+    fields = None if sdk is None else fields_of(tracer, sdk)
+    return None if fields is None else _Quick(tracer, sdk, fields)

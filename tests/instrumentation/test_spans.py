@@ -42,7 +42,7 @@ from spanback.feedback import _emit
 from spanback.feedback._carrier_tracer import always_on
 from spanback.instrumentation._noticing import Noticing
 
-is_quick = tuple(map(int, version.__version__.split(".")[:2])) >= (1, 43)
+is_quick = tuple(map(int, version.__version__.split(".")[:2])) >= (1, 45)
 quick = pytest.mark.skipif(not is_quick, reason="the spans of this release of the SDK are made in the public way")
 
 ATTRIBUTES = st.dictionaries(
@@ -281,8 +281,9 @@ def test_a_span_that_has_ended(attributes: dict[str, Any], complaints: Any) -> N
     assert said.count("Setting attribute on ended span.") == len(attributes) + 2
     (ended,) = exporter.get_finished_spans()
     assert (dict(ended.attributes), ended.end_time, ended.events, ended.name) == ({"a": 1}, 9, (), "call")
-    with pytest.raises(TypeError):
-        ended.attributes["b"] = 1
+    if is_quick:  # some releases of the SDK let it be changed
+        with pytest.raises(TypeError):
+            ended.attributes["b"] = 1
     assert json.loads(copy.deepcopy(ended).to_json()) == json.loads(ended.to_json())
 
 
@@ -510,7 +511,9 @@ def test_a_tracer_that_is_not_just_as_the_sdk_makes_it(
     end_span(span, {"b": 1}, 9)
     assert (span.end_time, span.attributes["b"]) == (9, 1)
     assert make_carrier(tracer, carrier()) is None
-    assert ("_made raised; the app goes on" in complaints.take()) == (change is other_fields)
+    said = complaints.take()
+    assert all("truncating" in one for one in said)
+    assert bool(said) == (change is SLOW["a limit on length"])
 
 
 def test_a_tracer_that_is_switched_off() -> None:
