@@ -43,7 +43,7 @@ def plain_sdk(tracer: Any) -> Any:
         looks at attributes, with metrics of its own, or of an SDK that somebody has patched.
     """
     sdk: Any = sys.modules.get(_SDK)
-    if sdk is None or type(tracer) is not sdk.Tracer or not _is_known():
+    if sdk is None or type(tracer) is not sdk.Tracer or not is_known_release():
         return None
     from opentelemetry.sdk.trace import _tracer_metrics  # noqa: PLC0415 - as said above
 
@@ -52,7 +52,7 @@ def plain_sdk(tracer: Any) -> Any:
         and type(tracer._tracer_metrics) is _tracer_metrics.NoOpTracerMetrics
         and tracer._span_limits.max_span_attribute_length is None
         and _is_blind(tracer.sampler, sdk.sampling)
-        and all(_is_original(one) for one in _replaced(sdk))
+        and all(is_original(one) for one in _replaced(sdk))
     )
     return sdk if is_plain else None
 
@@ -144,7 +144,8 @@ def processors_by_use(processors: tuple[Any, ...], sdk: Any) -> Processors:
     )
 
 
-def _is_known() -> bool:
+def is_known_release() -> bool:
+    """Whether the SDK is of a release whose ways are known. To be asked where there is one."""
     from opentelemetry.sdk.version import __version__ as version  # noqa: PLC0415 - as said above
 
     return version.rpartition(".")[0] in _RELEASES
@@ -157,9 +158,9 @@ def _replaced(sdk: Any) -> list[Any]:
     return [vars(owner).get(name) for owner, names in zip(owners, _REPLACED.values(), strict=True) for name in names]
 
 
-def _is_original(function: Any) -> bool:
-    """Whether it is one of the SDK's functions, and not what somebody has put around it."""
-    is_theirs = type(function) is FunctionType and function.__module__.startswith(_SDK)
+def is_original(function: Any) -> bool:
+    """Whether it is one of OpenTelemetry's functions, and not what somebody has put around it."""
+    is_theirs = type(function) is FunctionType and function.__module__.startswith("opentelemetry.")
     return is_theirs and not hasattr(function, "__wrapped__")
 
 

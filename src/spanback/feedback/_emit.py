@@ -16,6 +16,7 @@ from opentelemetry._logs import Logger, SeverityNumber
 from opentelemetry.context import Context
 
 from spanback import _bounded, semconv
+from spanback._log_records import Said, make_record
 from spanback._never_raise import never_raise
 from spanback._settings import Settings
 from spanback._spanref import SpanRef
@@ -54,7 +55,6 @@ _UNSAMPLED: Final = "in a trace of its own: the rated span was not sampled"
 _LATE: Final = "in a trace of its own: the rated span started too long ago, or when is not known"
 
 _SAMPLED_FLAGS: Final = trace.TraceFlags(trace.TraceFlags.SAMPLED)
-_NO_CONTEXT: Final = Context()
 _UNSAMPLED_FLAGS: Final = trace.TraceFlags(trace.TraceFlags.DEFAULT)
 _LINKS: Final[dict[Relation, Attributes]] = {
     relation: {semconv.FEEDBACK_RELATION: relation} for relation in ("rates", "chosen", "rejected")
@@ -142,17 +142,17 @@ class _Emitted(NamedTuple):
     receipt: Receipt
     emission: Emission
     dimensions: dict[str, str]
-    context: Context
+    rated: trace.SpanContext
 
 
 def _noted(emitted: _Emitted) -> Receipt:
     """Counts a signal that is out or on disk, and remembers it for its withdrawal."""
-    receipt, emission, dimensions, context = emitted
+    receipt, emission, dimensions, rated = emitted
     if receipt.status != "disabled":
         feedback = emission.feedback
         meter = TELEMETRY.meter() if emission.action == "set" else None
         if meter is not None:
-            never_raise(measure, meter, feedback, dimensions, context)
+            never_raise(measure, meter, feedback, dimensions, _around(rated))
         RECENT.add(
             receipt.feedback_id, (emission.targets, feedback.name, feedback.source, feedback.type, feedback.criterion)
         )
@@ -169,7 +169,7 @@ def _emitted(emission: Emission, settings: Settings, held: Held | None) -> _Emit
     ref = target.ref
     if tracer is None and logger is None:
         receipt = Receipt(feedback_id, "disabled", None, ref, None, None, omitted, NO_PROVIDER)
-        return _Emitted(receipt, emission, {}, _NO_CONTEXT)
+        return _Emitted(receipt, emission, {}, trace.INVALID_SPAN_CONTEXT)
     dimensions = dimensions_of(target)
     attributes, event = span_attributes(emission, dimensions), event_attributes(emission, dimensions)
     links: list[tuple[trace.SpanContext, Attributes]] = []
@@ -178,17 +178,14 @@ def _emitted(emission: Emission, settings: Settings, held: Held | None) -> _Emit
             links.append((_span_context(one.ref), _link_attributes(one, relation)))
     is_known = len(links) == len(targets) or target.scope == "conversation"
     record = _Record(emission, links, attributes, event, time.time_ns())
-    rated = trace.INVALID_SPAN if ref is None else trace.NonRecordingSpan(links[0][0])
-    context = trace.set_span_in_context(rated)
+    rated = trace.INVALID_SPAN_CONTEXT if ref is None else links[0][0]
     carrier, placed, reason = None, None, AS_LOG
     if tracer is not None:
         placed, reason = _place(target, emission.placement, record.now_ns - settings.child_window_s * 1e9)
         if target.scope == "trace" and ref is not None and ref.root_span_id is None:
             reason += _NO_ROOT
-        carrier = never_raise(_carry, tracer, held, record, links[0][0] if placed == "child" else None)
-    if logger is not None and held is not None:
-        logger = held.logger(logger)
-    logged = logger is not None and never_raise(_log, logger, record, context) is True
+        carrier = never_raise(_carry, tracer, held, record, rated if placed == "child" else None)
+    logged = logger is not None and never_raise(_log, logger, held, record, rated) is True
     trace_id, span_id = None, None
     if carrier is not None:
         trace_id, span_id = f"{carrier.trace_id:032x}", f"{carrier.span_id:016x}"
@@ -198,7 +195,7 @@ def _emitted(emission: Emission, settings: Settings, held: Held | None) -> _Emit
     else:
         status, placed, reason = "disabled", None, NOT_TAKEN
     receipt = Receipt(feedback_id, status, placed, ref, trace_id, span_id, omitted, reason)
-    return _Emitted(receipt, emission, dimensions, context)
+    return _Emitted(receipt, emission, dimensions, rated)
 
 
 def _place(target: Target, placement: Placement, earliest_ns: float) -> tuple[Placed, str]:
@@ -242,8 +239,7 @@ def _carry(
 
 def _carry_openly(tracer: trace.Tracer, carrier: Carrier) -> trace.SpanContext | None:
     """As `_carry`, by a tracer that samples every span: processors see the carrier begin."""
-    parent = trace.INVALID_SPAN if carrier.parent is None else trace.NonRecordingSpan(carrier.parent)
-    around = trace.set_span_in_context(parent)
+    around = _around(trace.INVALID_SPAN_CONTEXT if carrier.parent is None else carrier.parent)
     # Its sampler looks at nothing, so that it needs neither attributes nor links to begin with.
     span = tracer.start_span(carrier.name, around, trace.SpanKind.INTERNAL, start_time=carrier.start_time_ns)
     if not span.is_recording():
@@ -256,21 +252,40 @@ def _carry_openly(tracer: trace.Tracer, carrier: Carrier) -> trace.SpanContext |
     return span.get_span_context()
 
 
-def _log(logger: Logger, record: _Record, context: Context) -> bool:
+def _log(logger: Logger, held: Held | None, record: _Record, rated: trace.SpanContext) -> bool:
     """Emits the log event; what it returns tells it from a call that raised."""
     (feedback, _, _, action, *_), _, attributes, event, now_ns = record
     category = "withdrawn" if action == "retract" else feedback.label or feedback.sentiment
+    body = f"Feedback {feedback.name}" if category is None else f"Feedback {feedback.name}: {category}"
+    said = Said(semconv.EVENT_EVALUATION_RESULT, body, rated, attributes | event, now_ns)
+    made = make_record(logger, said)
+    if made is None:
+        _log_openly(logger if held is None else held.logger(logger), said)
+    elif held is not None and held.takes_logs:
+        held.keep_log(made.record, made.queues)
+    else:
+        for _, queue in made.queues:
+            queue(made.record)
+    return True
+
+
+def _log_openly(logger: Logger, said: Said) -> None:
+    """As `_log`, by a logger whose processors see the record."""
     log_record = _bounded.Record(
-        timestamp=now_ns,
-        observed_timestamp=now_ns,
-        context=context,
+        timestamp=said.time_ns,
+        observed_timestamp=said.time_ns,
+        context=_around(said.rated),
         severity_text="INFO",
         severity_number=SeverityNumber.INFO,
-        body=f"Feedback {feedback.name}" if category is None else f"Feedback {feedback.name}: {category}",
-        event_name=semconv.EVENT_EVALUATION_RESULT,
+        body=said.body,
+        event_name=said.name,
     )
-    _bounded.emit(logger, log_record, attributes | event)
-    return True
+    _bounded.emit(logger, log_record, said.attributes)
+
+
+def _around(context: trace.SpanContext) -> Context:
+    """A context in which a span is the current one."""
+    return trace.set_span_in_context(trace.NonRecordingSpan(context))
 
 
 def _link_attributes(target: Target, relation: Relation) -> Attributes:

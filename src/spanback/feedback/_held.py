@@ -54,6 +54,17 @@ class Held:
             self.keep_later(processor, processor.on_end, span, "traces")
         self.span = span
 
+    @property
+    def takes_logs(self) -> bool:
+        """Whether the spool sends log records."""
+        return self._spool.sends("logs")
+
+    def keep_log(self, record: Any, queues: Sequence[tuple[Any, Callable[[Any], None]]]) -> None:
+        """Keeps a log record that processors get later, if at all, each into its queue."""
+        for processor, queue in queues:
+            self.keep_later(processor, queue, record, "logs")
+        self.log = record
+
     def tracer(self, tracer: Tracer) -> Tracer:
         """A tracer whose spans are all sampled and, where the spool sends spans, end here."""
         held = holding_tracer(tracer, partial(_Spans, self)) if self.takes_spans else None
@@ -61,7 +72,7 @@ class Held:
 
     def logger(self, logger: Logger) -> Logger:
         """A logger whose records, where the spool sends logs, end here."""
-        held = holding_logger(logger, partial(_Logs, self)) if self._spool.sends("logs") else None
+        held = holding_logger(logger, partial(_Logs, self)) if self.takes_logs else None
         return logger if held is None else held
 
     def unsent(self, feedback_id: str) -> Unsent | None:

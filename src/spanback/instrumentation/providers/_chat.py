@@ -105,7 +105,7 @@ class ChatChunks:
     def add(self, chunks: list[Any]) -> None:
         """Takes the next chunks. The last value of a field counts; texts are joined."""
         whole, with_content = self._whole, self._with_content
-        for chunk in chunks:
+        for chunk in chunks if with_content else _telling(chunks):
             # Looked up where pydantic keeps what is there: to say that something is not there takes it long.
             own = getattr(chunk, "__dict__", _NONE)
             usage = own["usage"] if "usage" in own else (getattr(chunk, EXTRA, None) or _NONE).get("usage")
@@ -152,6 +152,24 @@ class ChatChunks:
                 _add_rarer(kept, delta)
         elif delta is not None:
             _add_rarer(kept, delta)
+
+
+def _telling(chunks: list[Any]) -> list[Any]:
+    """The chunks that hold token counts or a reason why a choice has ended: of most streams the last one or two."""
+    found: list[Any] = []
+    try:
+        for chunk in chunks:
+            own = chunk.__dict__
+            if own["usage"] is not None:
+                found.append(chunk)
+                continue
+            for choice in own["choices"]:
+                if choice.__dict__["finish_reason"]:
+                    found.append(chunk)
+                    break
+    except (AttributeError, KeyError, TypeError):  # of a client that keeps them in another way
+        return chunks
+    return found
 
 
 def new_choice() -> SimpleNamespace:
