@@ -158,14 +158,14 @@ def test_what_is_imported_later(monkeypatch: pytest.MonkeyPatch, memory: Memory)
     TELEMETRY.configure()
 
 
-def peers_wrapper(tracer: Any, outcome: Any = None) -> Any:
+def peers_wrapper(tracer: Any, more: dict[str, str]) -> Any:
     """A wrapper of a peer's, which makes its span inside ours where it was installed before us."""
 
     def wrap(wrapped: Any) -> Any:
         def around(instance: Any, *args: Any, **kwargs: Any) -> Any:
             if tracer is None:
                 return wrapped(instance, *args, **kwargs)
-            with tracer.start_as_current_span("openai.chat", attributes=CHAT):
+            with tracer.start_as_current_span("openai.chat", attributes={**CHAT, **more}):
                 return wrapped(instance, *args, **kwargs)
 
         made = made_by(f"{SCOPE}.chat_wrappers", around)
@@ -179,8 +179,9 @@ def peers_wrapper(tracer: Any, outcome: Any = None) -> Any:
 def shadow(monkeypatch: pytest.MonkeyPatch, memory: Memory) -> Any:
     """Puts a peer's wrapper on the subclass that apps use, past the class that we wrap."""
 
-    def put(tracer: Any) -> None:
-        monkeypatch.setattr(openai.OpenAI, "request", peers_wrapper(tracer)(openai.OpenAI.request), raising=False)
+    def put(tracer: Any, **more: str) -> None:
+        around = peers_wrapper(tracer, more)(openai.OpenAI.request)
+        monkeypatch.setattr(openai.OpenAI, "request", around, raising=False)
 
     return put
 
@@ -229,6 +230,24 @@ def test_a_peer_that_came_first_and_makes_nothing(
     assert memory.span.end_time - memory.span.start_time > 100_000
     expected = ["end_or_watch raised; the app goes on"] if model == MODEL and not can_be_sorted else []
     assert complaints.take() == expected
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_a_response_of_a_peers_span_is_known_by_its_id(
+    is_read: bool, peers: Any, shadow: Any, instrument: Any, client: Any, memory: Memory
+) -> None:
+    """As the response says it; where the app does not read that, as the span does."""
+    said = {"gen_ai.response.id": "resp_said", "gen_ai.response.model": "m-1"}
+    shadow(memory.tracer_provider.get_tracer(SCOPE), **said)
+    instrument()
+    with client.chat.completions.with_streaming_response.create(model=MODEL, messages=MESSAGES) as raw:
+        response_id = raw.parse().id if is_read else "resp_said"
+    reference = RESPONSES.find(response_id)
+    assert reference is not None
+    assert reference.span_id == memory.span.context.span_id
+    assert (reference.provider_name, reference.request_model) == ("openai", MODEL)
+    assert (reference.response_model == "m-1") == (not is_read)
+    assert len(RESPONSES) == 1
 
 
 def test_a_peer_that_goes_away(peers: Any, shadow: Any, instrument: Any, client: Any, memory: Memory) -> None:

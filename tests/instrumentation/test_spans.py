@@ -546,6 +546,7 @@ def test_a_tracer_of_another_make() -> None:
     span = start_client_span(NoOpTracer(), "call", Context(), {"a": "b"}, 5)
     assert not span.is_recording()
     end_span(span, {"a": 1}, 9)
+    end_span(span, {}, 9)
     assert make_carrier(NoOpTracer(), carrier()) is None
 
 

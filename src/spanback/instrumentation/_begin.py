@@ -218,8 +218,7 @@ class Capture:
         self._settled: Call | None = None
         self._start_time_ns = time_ns()
         self._start_s = perf_counter()
-        captured = otel_context.set_value(CAPTURE, self._found, context)
-        captured = otel_context.set_value(WITHIN, _within(adapter, request.endpoint), captured)
+        captured = Context({**context, CAPTURE: self._found, WITHIN: _within(adapter, request.endpoint)})
         # Last, since nothing may go wrong between this and `leave`.
         self._token: Token[Context] = otel_context.attach(captured)
 

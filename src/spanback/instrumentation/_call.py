@@ -26,7 +26,7 @@ from spanback._settings import current as current_settings
 from spanback._spanref import LATEST_CALL, RESPONSES, Handle, attach
 from spanback._spans import end_span
 from spanback._telemetry import TELEMETRY
-from spanback.instrumentation._adapter import NO_DIMENSIONS, Attributes, Clip, Dimensions, Request, class_of
+from spanback.instrumentation._adapter import NO_DIMENSIONS, Attributes, Clip, Dimensions, Request, class_of, text
 from spanback.instrumentation._applying import apply_to, attributes_of, read_documents
 from spanback.instrumentation._content import Clipper, to_json
 from spanback.instrumentation._events import describe, emit_events, sendable
@@ -83,6 +83,7 @@ class Call:
         "_content",
         "_context",
         "_is_lifted",
+        "_is_own",
         "_is_read",
         "_open",
         "_requested",
@@ -112,6 +113,7 @@ class Call:
         self.request = request
         self.attempts = attempts
         self._is_lifted = is_lifted
+        self._is_own = is_own
         endpoint = request.endpoint
         self._span = span
         entry = entry_of(context)
@@ -292,13 +294,21 @@ class Call:
                 meter = TELEMETRY.meter()
                 if meter is not None or error is not None or self.settings.emit_event:
                     self._tell(meter, added, error, end_s - self.start_s, chunk_times_s)
-            elif response is not None:
-                self.index(*self.request.endpoint.identify(response))
+            elif response is not None or not self._is_own:
+                self.index(*self._identified(response))
         finally:
             if self._is_read:
                 end_span(self._span, added, end_time_ns)
             if token is not None:
                 otel_context.detach(token)
+
+    def _identified(self, response: Any) -> tuple[str | None, str | None]:
+        """Id and model of a response, as it says or as somebody else's span of it does."""
+        found = (None, None) if response is None else self.request.endpoint.identify(response)
+        if found[0] is not None or self._is_own:
+            return found
+        said: Any = getattr(self._span, "attributes", None) or {}
+        return text(said.get(sc.GEN_AI_RESPONSE_ID)), text(said.get(sc.GEN_AI_RESPONSE_MODEL))
 
     def _read_response(self, response: Any, error: BaseException | None, first_chunk_s: float | None) -> Attributes:
         """All that the span gets at its end. What the response does not say stays as the request said it."""

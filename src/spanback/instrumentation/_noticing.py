@@ -118,6 +118,9 @@ class Noticing:
         scope = span.instrumentation_scope
         if not self._is_live or scope is None or scope.name == SCOPE_NAME:
             return
+        found: Any = otel_context.get_current().get(CAPTURE)
+        if found and found[0].get_span_context()[1] == span.context.span_id:
+            return  # the call that it was handed to is about to return, and does it then
         attributes: Mapping[str, Any] = (span.attributes or {}).copy()  # the SDK's own answers slowly
         response_id = text(attributes.get(sc.GEN_AI_RESPONSE_ID)) or _id_in_output(attributes)
         if response_id is not None and RESPONSES.handle(response_id) is None:
