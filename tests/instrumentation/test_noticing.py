@@ -232,12 +232,18 @@ def test_a_peer_that_came_first_and_makes_nothing(
     assert complaints.take() == expected
 
 
+IDS = [
+    {"gen_ai.response.id": "resp_said", "gen_ai.response.model": "m-1"},
+    {"output.value": '{"id": "resp_said"}', "openinference.span.kind": "LLM", "gen_ai.response.model": "m-1"},
+]
+
+
+@pytest.mark.parametrize("said", IDS)
 @pytest.mark.parametrize("is_read", [True, False])
 def test_a_response_of_a_peers_span_is_known_by_its_id(
-    is_read: bool, peers: Any, shadow: Any, instrument: Any, client: Any, memory: Memory
+    is_read: bool, said: dict[str, str], peers: Any, shadow: Any, instrument: Any, client: Any, memory: Memory
 ) -> None:
     """As the response says it; where the app does not read that, as the span does."""
-    said = {"gen_ai.response.id": "resp_said", "gen_ai.response.model": "m-1"}
     shadow(memory.tracer_provider.get_tracer(SCOPE), **said)
     instrument()
     with client.chat.completions.with_streaming_response.create(model=MODEL, messages=MESSAGES) as raw:

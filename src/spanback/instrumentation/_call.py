@@ -32,6 +32,7 @@ from spanback.instrumentation._content import Clipper, to_json
 from spanback.instrumentation._events import describe, emit_events, sendable
 from spanback.instrumentation._langchain import LANGCHAIN, note_run
 from spanback.instrumentation._metrics import metrics_of
+from spanback.instrumentation._noticing import response_id_in
 from spanback.instrumentation._silence import lift
 
 Moment = tuple[int, float]
@@ -308,7 +309,7 @@ class Call:
         if found[0] is not None or self._is_own:
             return found
         said: Any = getattr(self._span, "attributes", None) or {}
-        return text(said.get(sc.GEN_AI_RESPONSE_ID)), text(said.get(sc.GEN_AI_RESPONSE_MODEL))
+        return response_id_in(said), text(said.get(sc.GEN_AI_RESPONSE_MODEL))
 
     def _read_response(self, response: Any, error: BaseException | None, first_chunk_s: float | None) -> Attributes:
         """All that the span gets at its end. What the response does not say stays as the request said it."""

@@ -122,7 +122,7 @@ class Noticing:
         if found and found[0].get_span_context()[1] == span.context.span_id:
             return  # the call that it was handed to is about to return, and does it then
         attributes: Mapping[str, Any] = (span.attributes or {}).copy()  # the SDK's own answers slowly
-        response_id = text(attributes.get(sc.GEN_AI_RESPONSE_ID)) or _id_in_output(attributes)
+        response_id = response_id_in(attributes)
         if response_id is not None and RESPONSES.handle(response_id) is None:
             RESPONSES.add(response_id, _handle(span, attributes), text(attributes.get(sc.GEN_AI_RESPONSE_MODEL)))
 
@@ -166,6 +166,11 @@ _DIMENSIONS: Final = (
 )
 NOTICING: Final = Noticing()
 """The one of this process."""
+
+
+def response_id_in(attributes: Mapping[str, Any]) -> str | None:
+    """The id of a response that a span says, or None. Never raises."""
+    return text(attributes.get(sc.GEN_AI_RESPONSE_ID)) or _id_in_output(attributes)
 
 
 def _id_in_output(attributes: Mapping[str, Any]) -> str | None:
