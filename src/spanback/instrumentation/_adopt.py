@@ -20,7 +20,7 @@ from opentelemetry.trace import Span
 
 from spanback import semconv as sc
 from spanback._telemetry import SCOPE_NAME
-from spanback.instrumentation._langchain import span_of_run
+from spanback.instrumentation._langchain import LANGCHAIN, span_of_run
 
 ADOPTED: Final[dict[str, str]] = {}
 """Client name to the scope name of the peer whose span was kept last, for `status()`."""
@@ -58,6 +58,8 @@ _DEEPEST_CHAIN: Final = 32
 _DEEPEST_STACK: Final = 40
 _UNSEEN: Final = ("langfuse.openai", "opentelemetry.instrumentation.openai.v1.responses_wrappers")
 """Modules of peers whose span is not the current one around the call, or is made only after it."""
+_HIDING: Final = (LANGCHAIN, *_UNSEEN)
+"""Modules in whose absence there is no such span."""
 
 _latest: Final[ContextVar[Span | None]] = ContextVar("spanback-latest", default=None)
 
@@ -141,7 +143,7 @@ def around(context: Context, *, with_unseen: bool) -> Around | None:
         peer = peer_of(span)
         if peer is not None:
             return Around(peer, span)
-    if not with_unseen:
+    if not with_unseen or sys.modules.keys().isdisjoint(_HIDING):
         return None
     span = span_of_run()
     peer = None if span is None else peer_of(span, is_inside=True)
