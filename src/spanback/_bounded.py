@@ -177,4 +177,5 @@ def _filled(held: Any, attributes: Mapping[str, Any]) -> bool:
 
 
 def with_tuples(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes whose lists have become tuples, as the SDK holds them."""
     return {name: tuple(value) if type(value) is list else value for name, value in attributes.items()}

@@ -17,7 +17,7 @@ from opentelemetry.trace import SpanContext
 
 from spanback._bounded import bounded
 from spanback._never_raise import never_raise
-from spanback._sdk_spans import is_known_release, is_original
+from spanback._sdk_spans import is_known_release, is_original, of_last
 
 _SDK: Final = "opentelemetry.sdk._logs"
 _FIELDS: Final = {
@@ -128,17 +128,6 @@ class _Quick:
         return queues
 
 
-_LAST: Final[list[tuple[Any, _Quick | None]]] = [(None, None)]
-"""The logger that was asked for last: an app has one provider, and so one logger of ours."""
-
-
-def _quick(logger: Any) -> _Quick | None:
-    last = _LAST[0]
-    if last[0] is not logger:
-        last = _LAST[0] = logger, never_raise(_made, logger)
-    return last[1]
-
-
 def _made(logger: Any) -> _Quick | None:
     sdk: Any = sys.modules.get(_SDK)  # a logger of an SDK that nobody has imported cannot exist
     if sdk is None or type(logger) is not sdk.Logger or not is_known_release():
@@ -162,3 +151,6 @@ def _made(logger: Any) -> _Quick | None:
         and readable.__dataclass_fields__.keys() == _READABLE
     )
     return _Quick(logger, readable, batch) if is_plain else None
+
+
+_quick: Final = of_last(_made)

@@ -8,9 +8,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from types import FunctionType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from opentelemetry import trace
+
+from spanback._never_raise import never_raise
+
+T = TypeVar("T")
 
 _SDK: Final = "opentelemetry.sdk.trace"
 _RELEASES: Final = {"1.45"}
@@ -142,6 +146,24 @@ def processors_by_use(processors: tuple[Any, ...], sdk: Any) -> Processors:
         ended=[(one, queue_of(one)) for one in calls],
         carried=None if acting else carriers,
     )
+
+
+def of_last(make: Callable[[Any], T | None]) -> Callable[[Any], T | None]:
+    """A function that remembers what it made last: an app has one provider, and so one tracer and one logger of ours.
+
+    Args:
+        make: Makes it of a tracer or a logger; where it raises, that counts as None.
+    """
+    last: tuple[Any, T | None] = (None, None)
+
+    def of(one: Any) -> T | None:
+        nonlocal last
+        found = last
+        if found[0] is not one:
+            last = found = one, never_raise(make, one)
+        return found[1]
+
+    return of
 
 
 def is_known_release() -> bool:

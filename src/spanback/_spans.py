@@ -22,10 +22,10 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, T
 
 from spanback._bounded import bounded, set_attributes, with_tuples
 from spanback._never_raise import never_raise
-from spanback._sdk_spans import ENDED, OPEN, Processors, decisions_of, fields_of, plain_sdk, processors_by_use
+from spanback._sdk_spans import ENDED, OPEN, Processors, decisions_of, fields_of, of_last, plain_sdk, processors_by_use
 
-# The key of the current span has no public name. Knowing it spares `get_current_span`.
-_SPAN_KEY: Final = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, Context())))
+# The key of the current span has no public name. Knowing it spares `get_current_span` and `set_span_in_context`.
+SPAN_KEY: Final = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, Context())))
 _SAMPLED: Final = 1
 _RANDOM: Final = 2
 _FLAGS: Final = [TraceFlags(flags) for flags in range(4)]
@@ -145,7 +145,7 @@ class _Quick:
     def start(self, name: str, context: Context, attributes: Mapping[str, Any], start_time_ns: int) -> Span | None:
         """Starts a span of kind CLIENT; None where only the public way will do."""
         tracer = self._tracer
-        around: Any = context.get(_SPAN_KEY)
+        around: Any = context.get(SPAN_KEY)
         parent: Any = None
         if around is not None:
             parent = around.get_span_context() if isinstance(around, Span) else None
@@ -308,18 +308,10 @@ def _open_kind(quick: _Quick, base: Any, same: Mapping[str, Any]) -> Any:
     )
 
 
-_LAST: Final[list[tuple[Any, _Quick | None]]] = [(None, None)]
-"""The tracer that was asked for last: an app has one provider, and so one tracer of ours."""
-
-
-def _quick(tracer: Any) -> _Quick | None:
-    last = _LAST[0]
-    if last[0] is not tracer:
-        last = _LAST[0] = tracer, never_raise(_made, tracer)
-    return last[1]
-
-
 def _made(tracer: Any) -> _Quick | None:
     sdk = plain_sdk(tracer)
     fields = None if sdk is None else fields_of(tracer, sdk)
     return None if fields is None else _Quick(tracer, sdk, fields)
+
+
+_quick: Final = of_last(_made)

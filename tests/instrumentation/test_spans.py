@@ -536,7 +536,7 @@ def test_more_attributes_at_the_start_than_there_is_room_for(complaints: Any) ->
 
 def test_something_in_a_context_that_is_no_span() -> None:
     """The SDK passes it over."""
-    context = Context({_spans._SPAN_KEY: object()})
+    context = Context({_spans.SPAN_KEY: object()})
     span: Any = start_client_span(provider_with().get_tracer("test"), "call", context, {}, 5)
     assert span.parent is None
 

@@ -11,7 +11,6 @@ from time import perf_counter, time_ns
 from typing import Any, Final, Protocol
 
 from opentelemetry import context as otel_context
-from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import Meter
 from opentelemetry.trace import NonRecordingSpan, Span, Status, StatusCode
@@ -24,7 +23,7 @@ from spanback._said import Entry, entry_of
 from spanback._settings import IN_FORCE, SPAN_MODES
 from spanback._settings import current as current_settings
 from spanback._spanref import LATEST_CALL, RESPONSES, Handle, attach
-from spanback._spans import end_span
+from spanback._spans import SPAN_KEY, end_span
 from spanback._telemetry import TELEMETRY
 from spanback.instrumentation._adapter import NO_DIMENSIONS, Attributes, Clip, Dimensions, Request, class_of, text
 from spanback.instrumentation._applying import apply_to, attributes_of, read_documents
@@ -42,8 +41,6 @@ ABANDONED: Final[deque[Callable[[], None]]] = deque()
 """What ends the calls whose streams the garbage collector took. It runs anywhere, also where its thread holds a lock of
 the SDK that the end of a span asks for, so they end at the next call instead, or when the process does."""
 
-# The key of the current span has no public name. Knowing it spares `set_span_in_context`, which copies twice.
-_SPAN_KEY: Final = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, Context())))
 _DIMENSIONS: Final = (sc.GEN_AI_PROMPT_NAME, sc.GEN_AI_PROMPT_VERSION, sc.GEN_AI_CONVERSATION_ID)
 
 
@@ -118,8 +115,8 @@ class Call:
         endpoint = request.endpoint
         self._span = span
         entry = entry_of(context)
-        around = context.get(_SPAN_KEY)
-        self._context = context = Context({**context, _SPAN_KEY: span})
+        around = context.get(SPAN_KEY)
+        self._context = context = Context({**context, SPAN_KEY: span})
         self._open = [None]
         self._attributes: Attributes = attributes or {}
         self._content: Attributes = {}
