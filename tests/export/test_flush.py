@@ -29,6 +29,11 @@ class Held:
         return self.answer
 
 
+def never() -> bool:
+    """No provider was shut down."""
+    return False
+
+
 def lanes() -> Lanes:
     """Lanes of their own, open."""
     made = Lanes()
@@ -99,8 +104,8 @@ def test_flush_reaches_processors_of_providers_that_are_not_global() -> None:
     """A processor that says nothing has done its work; each gets what is left of the time."""
     leaving = Leaving(Lanes())
     traces, logs = Held(), Held(None)
-    leaving.add_processor("traces", traces)
-    leaving.add_processor("logs", logs)
+    leaving.add_processor("traces", traces, never)
+    leaving.add_processor("logs", logs, never)
 
     assert leaving.flush(3.0) is True
     assert [2_000 < timeout_ms <= 3_000 for timeout_ms in traces.timeouts_ms + logs.timeouts_ms] == [True, True]
@@ -110,7 +115,7 @@ def test_flush_says_when_not_all_was_taken() -> None:
     """A processor that could not, or an exporter whose last batch did not arrive."""
     refusing = Leaving(Lanes())
     held = Held(False)
-    refusing.add_processor("traces", held)
+    refusing.add_processor("traces", held, never)
     assert refusing.flush(3.0) is False
 
     failing = Leaving(Lanes())
@@ -123,7 +128,7 @@ def test_flush_says_when_not_all_was_taken() -> None:
 def test_flush_forgets_processors_that_are_gone() -> None:
     """Providers that the app drops are not kept alive."""
     leaving = Leaving(Lanes())
-    leaving.add_processor("traces", Held(False))
+    leaving.add_processor("traces", Held(False), never)
 
     assert leaving.flush(3.0) is True
 
@@ -136,7 +141,7 @@ def test_one_that_raises_keeps_no_other_from_its_flush(monkeypatch: pytest.Monke
     flushed: list[int] = []
     monkeypatch.setattr(processor, "force_flush", flushed.append)
     monkeypatch.setattr(TELEMETRY, "providers", lambda: {"traces": provider})
-    leaving.add_processor("traces", processor)
+    leaving.add_processor("traces", processor, never)
 
     assert leaving.flush(3.0) is False
     assert len(flushed) == 1

@@ -60,6 +60,19 @@ def test_a_file_gets_what_the_app_s_own_providers_get(
     assert json.loads(line)["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0]["body"] == {"stringValue": "said"}
 
 
+def test_providers_that_are_shut_down_have_nothing_to_flush(
+    tmp_path: Path, providers: tuple[TracerProvider, LoggerProvider]
+) -> None:
+    """An app that replaces its providers, and keeps the old ones, is not told for ever that not all was taken."""
+    export.add_file(*providers, Settings(file=str(tmp_path / "t")))
+    emit(*providers)
+    for provider in providers:
+        provider.shutdown()
+
+    assert names(tmp_path / "t" / "traces.jsonl") == ["chat"]
+    assert export.flush(5.0) is True
+
+
 def test_two_files_may_be_added_to_one_provider(
     tmp_path: Path, providers: tuple[TracerProvider, LoggerProvider]
 ) -> None:

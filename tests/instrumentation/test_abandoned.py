@@ -20,7 +20,7 @@ from tests.instrumentation.test_streams import STREAM
 
 def abandoned(memory: Memory) -> list[tuple[Any, ...]]:
     """Name, score, type and rated span of each signal, and whether its response is known."""
-    assert spanback.flush()
+    assert spanback.flush(60.0)
     found = [span for span in memory.spans if span.name.startswith("feedback ")]
     keys = ("feedback.name", "feedback.score", "feedback.source", "feedback.type")
     rated = [span.links[0].context.span_id for span in found]

@@ -52,7 +52,7 @@ async def test_a_stream_never_iterated_ends(
     await driving.settled(response.aclose() if is_async else response.close())
     del response
     gc.collect()
-    assert spanback.flush()
+    assert spanback.flush(60.0)
     assert memory.span.status.status_code is StatusCode.UNSET
     assert "gen_ai.response.time_to_first_chunk" not in (memory.span.attributes or {})
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from spanback._never_raise import never_raise
 from spanback._telemetry import TELEMETRY
@@ -98,11 +98,20 @@ class Leaving:
         self.drain_spools: Callable[[float], bool] | None = None
         self._lanes = lanes
         self._shutdowns: dict[str, Callable[[], object]] = {}
-        self._processors: dict[str, WeakSet[Any]] = {"traces": WeakSet(), "logs": WeakSet()}
+        self._processors: dict[str, WeakKeyDictionary[Any, Callable[[], bool]]] = {
+            "traces": WeakKeyDictionary(),
+            "logs": WeakKeyDictionary(),
+        }
 
-    def add_processor(self, signal: str, processor: Any) -> None:
-        """Names a processor that was added to a provider which may not be the global one."""
-        self._processors[signal].add(processor)
+    def add_processor(self, signal: str, processor: Any, is_shut: Callable[[], bool]) -> None:
+        """Names a processor that was added to a provider which may not be the global one.
+
+        Args:
+            signal: "traces" or "logs".
+            processor: The processor, which is not kept alive.
+            is_shut: Whether its provider has been shut down: it holds nothing then, and says that it cannot be flushed.
+        """
+        self._processors[signal][processor] = is_shut
 
     def add_provider(self, signal: str, shutdown: Callable[[], object]) -> None:
         """Names how the provider of a signal is shut down, which sends what it holds."""
@@ -124,15 +133,19 @@ class Leaving:
         self._lanes.open()
         for tie_up in tuple(TELEMETRY.before_flush):
             never_raise(tie_up, max(0.0, deadline - time.monotonic()))
-        providers = {
-            signal: [provider, *self._processors.get(signal, ())] for signal, provider in TELEMETRY.providers().items()
+        holders = {
+            signal: [provider, *(added for added, is_shut in self._added(signal) if not is_shut())]
+            for signal, provider in TELEMETRY.providers().items()
         }
         late = self._lanes.run(
-            {signal: partial(_flush, held, deadline) for signal, held in providers.items()},
+            {signal: partial(_flush, held, deadline) for signal, held in holders.items()},
             max(0.0, deadline - time.monotonic()),
         )
         is_drained = self.drain_spools is None or self.drain_spools(max(0.0, deadline - time.monotonic()))
         return is_drained and not late and not any(guard.failing for guard in self.guards)
+
+    def _added(self, signal: str) -> list[tuple[Any, Callable[[], bool]]]:
+        return list(self._processors[signal].items()) if signal in self._processors else []  # metrics have none
 
 
 def _shut(shutdown: Callable[[], object]) -> bool:

@@ -93,13 +93,19 @@ class FileExporter:
         self._file = file
         self._encode = encode
         self._result = result
+        self._is_shut = False
+
+    def is_shut(self) -> bool:
+        """Whether the processor that fills it has been shut down, which has written all that it held."""
+        return self._is_shut
 
     def export(self, batch: Sequence[Any]) -> Any:
         """Writes one batch. An error of the file never raises."""
         return self._result.SUCCESS if self._file.append(self._encode(batch)) else self._result.FAILURE
 
     def shutdown(self) -> None:
-        """Nothing to do: no file stays open."""
+        """Notes it; no file stays open."""
+        self._is_shut = True
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002 - the SDK's signature
         """Nothing to do: each batch is written as it comes."""

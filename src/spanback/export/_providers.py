@@ -71,13 +71,15 @@ def add_file(tracer_provider: Any, logger_provider: Any, settings: Settings) -> 
         return
     files = Files(settings.file)
     if hasattr(tracer_provider, "add_span_processor") and _is_new(tracer_provider, settings.file):
-        processor = _span_processor(span_exporter(files.traces))
+        exporter = span_exporter(files.traces)
+        processor = _span_processor(exporter)
         tracer_provider.add_span_processor(processor)
-        LEAVING.add_processor("traces", processor)
+        LEAVING.add_processor("traces", processor, exporter.is_shut)
     if hasattr(logger_provider, "add_log_record_processor") and _is_new(logger_provider, settings.file):
-        processor = _log_processor(log_exporter(files.logs))
+        exporter = log_exporter(files.logs)
+        processor = _log_processor(exporter)
         logger_provider.add_log_record_processor(processor)
-        LEAVING.add_processor("logs", processor)
+        LEAVING.add_processor("logs", processor, exporter.is_shut)
 
 
 def _is_new(provider: Any, file: str) -> bool:
