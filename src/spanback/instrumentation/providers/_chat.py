@@ -101,6 +101,7 @@ class ChatChunks:
             id=None, model=None, service_tier=None, system_fingerprint=None, usage=None, choices=[]
         )
         self._choices: dict[int, SimpleNamespace] = {}
+        self._last: Any = None
 
     def add(self, chunks: list[Any]) -> None:
         """Takes the next chunks. The last value of a field counts; texts are joined."""
@@ -118,11 +119,9 @@ class ChatChunks:
                 reason = own.get("finish_reason")
                 if reason or with_content:
                     self._add_choice(choice)
-        for chunk in (chunks[0], chunks[-1]):
-            for name in _SAME_IN_ALL_CHUNKS:
-                value = getattr(chunk, name, None)
-                if value:
-                    setattr(whole, name, value)
+        self._last = chunks[-1]
+        if whole.model is None or whole.id is None:
+            self._note_same(chunks[0])
 
     def usage(self, usage: Any) -> None:
         """Takes the token counts, where they stand in a place of the provider's own."""
@@ -130,8 +129,16 @@ class ChatChunks:
 
     def response(self) -> Any:
         """The completion so far."""
+        self._note_same(self._last)
         self._whole.choices = [self._choices[index] for index in sorted(self._choices)]
         return self._whole
+
+    def _note_same(self, chunk: Any) -> None:
+        """Takes what all chunks say alike, save those of Azure that tell of the prompt's filters alone."""
+        for name in _SAME_IN_ALL_CHUNKS:
+            value = getattr(chunk, name, None)
+            if value:
+                setattr(self._whole, name, value)
 
     def _add_choice(self, choice: Any) -> None:
         """Takes one choice of a chunk. Runs for every chunk when content is wanted, so it calls nothing it need not."""
