@@ -126,8 +126,9 @@ def test_log_records_are_the_same(fields: dict[str, Any], foreign: list[str]) ->
         ("logs", log(body=None)),
         ("logs", log({"bytes": b"x"})),
         ("logs", log({"huge": 2**63}, body="text")),
+        ("logs", log({"mapping": {"a": 1}}, body="text")),
     ],
-    ids=["surrogate", "link's state", "trace state", "mapping", "no body", "bytes", "huge"],
+    ids=["surrogate", "link's state", "trace state", "mapping", "no body", "bytes", "huge", "attribute's mapping"],
 )
 def test_what_is_odd_is_left_to_the_exporters_encoder(kind: str, item: Any, foreign: list[str]) -> None:
     """What is not written here leaves as it always has."""
@@ -167,15 +168,36 @@ def test_keys_without_end_are_not_kept(foreign: list[str], monkeypatch: pytest.M
 
 
 def test_what_most_signals_say_is_written_once(foreign: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Known texts and truths are kept, up to a limit of bytes and of number; equal numbers and ids are not."""
+    """Known texts are kept, up to a limit of bytes and of number; truths, numbers and ids are not."""
     monkeypatch.setattr(_bodies, "_PAIRS", {})
     monkeypatch.setattr(_bodies, "_PAIRS_LIMIT", 2)
     said = {"feedback.name": "n" * 300, "feedback.source": "user", "feedback.id": "one", "feedback.weight": 1.0}
     theirs, ours = both(
-        "traces", span(attributes={**said, "feedback.target.sampled": True, "feedback.type": "implicit"})
+        "traces",
+        span(attributes={**said, "feedback.scope": True, "feedback.type": "implicit", "feedback.action": "set"}),
     )
     assert ours == theirs
-    assert list(_bodies._PAIRS) == [("feedback.source", "user"), ("feedback.target.sampled", True)]
-    theirs, ours = both("traces", span(attributes={"feedback.source": "user", "feedback.target.sampled": 1}))
+    assert list(_bodies._PAIRS) == [("feedback.source", "user"), ("feedback.type", "implicit")]
+    theirs, ours = both("traces", span(attributes={"feedback.source": "user", "feedback.type": 1}))
     assert ours == theirs
     assert foreign == ["traces", "traces"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 110, 120, 125, 126, 127, 128, 16_383, 16_384])
+def test_texts_of_every_length_are_the_same(size: int, foreign: list[str]) -> None:
+    """Lengths take one byte more from 128 on, those of what a text is in somewhat earlier."""
+    said: dict[str, Any] = {"k" * size: "v" * (126 - size % 126), "text": "v" * size, f"n{'k' * size}": 0.5}
+    theirs, ours = both("traces", span(attributes=said))
+    assert ours == theirs
+    assert foreign == ["traces"]
+
+
+def test_a_log_record_that_says_what_its_span_says_is_the_same(foreign: list[str]) -> None:
+    """What span and event have written is taken over as a whole, in the order of the log record, or in part."""
+    one, other = dict(reversed(VALUES.items())), {"text": "other", "yes": True}
+    for attributes in (VALUES, one, {**one, **other}, {**VALUES, "new": 0.25}, {}):
+        signal = Unsent("1", span("", VALUES), log(attributes, body="b"))
+        first, again = encoded([signal]), encoded([signal])
+        for theirs, ours in zip(first, again, strict=True):
+            assert REQUESTS[ours.kind].FromString(request([ours])) == REQUESTS[ours.kind].FromString(request([theirs]))
+    assert "traces" in foreign

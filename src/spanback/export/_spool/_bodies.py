@@ -8,14 +8,16 @@ or text that UTF-8 cannot carry, is left to that encoder.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import filterfalse, repeat
+from operator import is_
 from struct import Struct
 from typing import Any, Final, cast
 
 from spanback import semconv
 from spanback._bounded import plain
 
-Seen = dict[str, tuple[object, bytes]]
-"""Attributes that were written already: the value, and its KeyValue with the length before it."""
+Seen = tuple[dict[str, object], dict[str, bytes]]
+"""Attributes that were written already: their values, and each as a KeyValue with the length before it."""
 
 # Flags of spans and links: it is known whether the context is remote, and it is.
 _REMOTE_KNOWN: Final = 0x100
@@ -25,7 +27,6 @@ _UINT64_MASK: Final = (1 << 64) - 1
 _KEYS_LIMIT: Final = 256
 _PAIRS_LIMIT: Final = 1_024
 _KEPT_BYTES: Final = 256
-_KEPT_KINDS: Final = frozenset((str, bool))  # a number equals others of other kinds
 _OF_FEW_VALUES: Final = frozenset(
     (
         semconv.FEEDBACK_ACTION,
@@ -33,8 +34,6 @@ _OF_FEW_VALUES: Final = frozenset(
         semconv.FEEDBACK_RELATION,
         semconv.FEEDBACK_SENTIMENT,
         semconv.FEEDBACK_SOURCE,
-        semconv.FEEDBACK_TARGET_RESOLVED,
-        semconv.FEEDBACK_TARGET_SAMPLED,
         semconv.FEEDBACK_TARGET_SCOPE,
         semconv.FEEDBACK_TYPE,
         semconv.GEN_AI_EVALUATION_NAME,
@@ -46,14 +45,17 @@ _OF_FEW_VALUES: Final = frozenset(
         semconv.GEN_AI_RESPONSE_MODEL,
     )
 )
-"""Names of attributes that say the same for most signals."""
+"""Names of attributes whose texts are the same for most signals."""
 
 _FIXED32: Final = Struct("<I").pack
 _FIXED64: Final = Struct("<Q").pack
 _DOUBLE: Final = Struct("<d").pack
 _SHORT: Final = tuple(bytes((count,)) for count in range(128))
+_SHORT_TEXT: Final = tuple(bytes((count + 2, 0x0A, count)) for count in range(126))
+_ABSENT: Final = repeat(object())
 _KEYS: Final[dict[str, bytes]] = {}
 _PAIRS: Final[dict[tuple[str, object], bytes]] = {}
+"""KeyValues of texts, which equal nothing of another kind, as numbers do."""
 
 
 class NotWritten(Exception):  # noqa: N818 - no error: the other encoder takes it
@@ -148,7 +150,7 @@ def _event(event: Any, seen: Seen) -> bytes:
 def _link(link: Any) -> bytes:
     context = link.context
     ids = b"\x0a\x10", context.trace_id.to_bytes(16, "big"), b"\x12\x08", context.span_id.to_bytes(8, "big")
-    said = _attributes(b"\x22", link.attributes, {})
+    said = _attributes(b"\x22", link.attributes, ({}, {}))
     return b"".join((*ids, said, _count(b"\x28", link.dropped_attributes), b"\x35", _flags(context)))
 
 
@@ -158,33 +160,45 @@ def _flags(context: Any) -> bytes:
 
 def _attributes(tag: bytes, attributes: Mapping[str, object] | None, seen: Seen) -> bytes:
     """Attributes, each with the tag before it."""
-    parts: list[bytes] = []
-    for key, value in plain(attributes).items():
-        known = seen.get(key)
-        if known is None or known[0] is not value:
-            known = seen[key] = (value, _pair(key, value))
-        parts += tag, known[1]
-    return b"".join(parts)
+    said = plain(attributes)
+    values, pairs = seen
+    # Some sixty attributes a signal: what can go over all of them in C does.
+    if not all(map(is_, said.values(), map(values.get, said, _ABSENT))):
+        try:
+            written = dict(zip(said, map(_PAIRS.get, said.items()), strict=True))
+        except TypeError:  # a value that has no hash
+            raise NotWritten from None
+        for key in filterfalse(written.get, said):
+            value = said[key]
+            written[key] = pairs[key] if value is values.get(key, _ABSENT) else _pair(key, value)
+        values.update(said)
+        pairs.update(cast("dict[str, bytes]", written))
+    return tag + tag.join(map(pairs.__getitem__, said)) if said else b""
 
 
-def _pair(key: str, value: object) -> bytes:
+def _pair(key: str, value: Any) -> bytes:
     """A KeyValue with its length before it."""
-    is_kept = key in _OF_FEW_VALUES and type(value) in _KEPT_KINDS
-    kept = _PAIRS.get((key, value)) if is_kept else None
-    if kept is None:
-        pair = _key(key) + _framed(b"\x12", _value(value))
-        kept = varint(len(pair)) + pair
-        if is_kept and len(_PAIRS) < _PAIRS_LIMIT and len(kept) < _KEPT_BYTES:
-            _PAIRS[key, value] = kept
-    return kept
+    named = _KEYS.get(key) or _key(key)
+    kind = type(value)
+    if kind is str:
+        raw = value.encode()
+        count = len(raw)
+        said = _SHORT_TEXT[count] + raw if count < 126 else _framed(b"", _text(b"\x0a", value))
+    elif kind is float:
+        said = b"\x09\x21" + _DOUBLE(value)
+    else:
+        said = _framed(b"", _value(value))
+    pair = _framed(b"", named + said)
+    if kind is str and key in _OF_FEW_VALUES and len(_PAIRS) < _PAIRS_LIMIT and len(pair) < _KEPT_BYTES:
+        _PAIRS[key, value] = pair
+    return pair
 
 
 def _key(key: str) -> bytes:
-    known = _KEYS.get(key)
-    if known is None:
-        known = _text(b"\x0a", key)
-        if len(_KEYS) < _KEYS_LIMIT:  # keys of metadata are the app's, and endless
-            _KEYS[key] = known
+    """A key, and the tag of its value."""
+    known = _text(b"\x0a", key) + b"\x12"
+    if len(_KEYS) < _KEYS_LIMIT:  # keys of metadata are the app's, and endless
+        _KEYS[key] = known
     return known
 
 

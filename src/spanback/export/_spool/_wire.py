@@ -48,7 +48,7 @@ def encoded(signals: Iterable[Unsent]) -> list[Record]:
     spans: list[Record] = []
     logs: list[Record] = []
     for signal in signals:
-        seen: Seen = {}
+        seen: Seen = ({}, {})
         if signal.span is not None:
             spans.append(_record("traces", signal, signal.span, seen))
         if signal.log is not None:
