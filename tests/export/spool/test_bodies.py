@@ -6,20 +6,33 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
 from opentelemetry._logs import SeverityNumber
+from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs import export as sdk_logs
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import Link, NonRecordingSpan, Status, StatusCode, TraceFlags, set_span_in_context
+from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
+    Link,
+    NonRecordingSpan,
+    Status,
+    StatusCode,
+    TraceFlags,
+    set_span_in_context,
+)
 from opentelemetry.trace import SpanContext as Context
 
 from spanback import _bounded
+from spanback._log_records import Said, make_record
+from spanback._spans import Carrier, make_carrier
 from spanback._telemetry import Unsent
 from spanback.export._spool import _bodies, _wire
 from spanback.export._spool._post import REQUESTS
 from spanback.export._spool._wire import encoded, request
-from tests.export.telemetry import INSIDE_REMOTE, RESOURCE, log, span
+from tests.export.telemetry import INSIDE_REMOTE, REMOTE, RESOURCE, log, span
+from tests.instrumentation.test_spans import ATTRIBUTES, quick
 
 PLAIN = Context(2**127 + 5, 2**63 + 7, is_remote=True, trace_flags=TraceFlags(1))
 VALUES: dict[str, Any] = {
@@ -201,3 +214,81 @@ def test_a_log_record_that_says_what_its_span_says_is_the_same(foreign: list[str
         for theirs, ours in zip(first, again, strict=True):
             assert REQUESTS[ours.kind].FromString(request([ours])) == REQUESTS[ours.kind].FromString(request([theirs]))
     assert "traces" in foreign
+
+
+TRACER = TracerProvider(resource=RESOURCE, shutdown_on_exit=False).get_tracer("spanback", "1")
+LOGGER = LoggerProvider(resource=RESOURCE, shutdown_on_exit=False).get_logger("spanback", "1")
+LOCAL = Context(2**100 + 3, 9, is_remote=False)
+
+
+def unmade(
+    attributes: dict[str, Any],
+    event: dict[str, Any],
+    parent: Context | None = None,
+    links: tuple[Context, ...] = (PLAIN,),
+    rated: Context = PLAIN,
+) -> Unsent:
+    """A signal whose forms are not made yet, as feedback has them."""
+    linked = [(one, {"feedback.relation": "rates"}) for one in links]
+    span = make_carrier(TRACER, Carrier("feedback x", parent, attributes, ("rated", event), linked, 5, 1_005))
+    record = make_record(LOGGER, Said("rated", "Feedback x: positive", rated, attributes | event, 5))
+    assert span is not None
+    assert record is not None
+    return Unsent("1", span, record)
+
+
+def assert_same(signal: Unsent, asked: list[str], expected: list[str]) -> None:
+    """The bytes are those of the exporters' encoder, which is asked of a first signal, and then as expected."""
+    first = encoded([signal])
+    asked.clear()
+    assert encoded([signal]) == first
+    assert asked == expected
+
+
+@quick
+@pytest.mark.parametrize("parent", [None, PLAIN, LOCAL], ids=["none", "remote", "local"])
+@pytest.mark.parametrize("rated", [INVALID_SPAN_CONTEXT, PLAIN, Context(0, 9, True), Context(9, 0, True)])
+def test_forms_that_are_not_made_are_the_same(parent: Context | None, rated: Context, foreign: list[str]) -> None:
+    """Byte by byte, with any parent, any number of links and whatever is known of the rated span."""
+    for links in ((), (PLAIN,), (PLAIN, LOCAL)):
+        assert_same(unmade(VALUES, {"text": "x", "more": ["a"]}, parent, links, rated), foreign, [])
+    assert_same(unmade({}, {}, parent), foreign, [])
+
+
+@quick
+@given(ATTRIBUTES, ATTRIBUTES)
+def test_any_attributes_of_forms_that_are_not_made(attributes: dict[str, Any], event: dict[str, Any]) -> None:
+    """Names and values, alike or not in span and event, are written as the exporters' encoder writes them."""
+    _wire._LAST.clear()
+    try:
+        first = encoded([unmade(attributes, event, PLAIN)])
+    except ValueError:  # a number that is too large for protobuf
+        return
+    again = encoded([unmade(attributes, event, PLAIN)])
+    for theirs, ours in zip(first, again, strict=True):
+        assert ids_away(ours) == ids_away(theirs)
+
+
+def ids_away(record: Any) -> Any:
+    """The message of a record, without the id that each carrier has of its own."""
+    message = REQUESTS[record.kind].FromString(request([record]))
+    for group in getattr(message, "resource_spans", ()):
+        group.scope_spans[0].spans[0].span_id = b""
+    return message
+
+
+@quick
+@pytest.mark.parametrize(
+    ("signal", "expected"),
+    [
+        ({"attributes": {"text": "\ud83d"}, "event": {}}, ["traces", "logs"]),
+        ({"attributes": {}, "event": {"text": "\ud83d"}}, ["traces", "logs"]),
+        ({"attributes": {}, "event": {}, "links": (REMOTE,)}, ["traces"]),
+    ],
+    ids=["surrogate", "event's surrogate", "link's state"],
+)
+def test_what_is_odd_is_made_for_the_exporters_encoder(
+    signal: dict[str, Any], expected: list[str], foreign: list[str]
+) -> None:
+    """What is not written here is made as the SDK makes it, and leaves as it always has."""
+    assert_same(unmade(**signal), foreign, expected)

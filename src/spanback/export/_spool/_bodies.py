@@ -11,17 +11,17 @@ from collections.abc import Mapping
 from itertools import filterfalse, repeat
 from operator import is_
 from struct import Struct
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from spanback import semconv
 from spanback._bounded import plain
 
+if TYPE_CHECKING:
+    from spanback import _log_records, _spans
+
 Seen = tuple[dict[str, object], dict[str, bytes]]
 """Attributes that were written already: their values, and each as a KeyValue with the length before it."""
 
-# Flags of spans and links: it is known whether the context is remote, and it is.
-_REMOTE_KNOWN: Final = 0x100
-_REMOTE: Final = 0x200
 _INT64: Final = 1 << 63
 _UINT64_MASK: Final = (1 << 64) - 1
 _KEYS_LIMIT: Final = 256
@@ -50,6 +50,9 @@ _OF_FEW_VALUES: Final = frozenset(
 _FIXED32: Final = Struct("<I").pack
 _FIXED64: Final = Struct("<Q").pack
 _DOUBLE: Final = Struct("<d").pack
+# Flags of spans and links: it is known whether the context is remote, and it is or is not.
+_REMOTE_FLAGS: Final = _FIXED32(0x300)
+_LOCAL_FLAGS: Final = _FIXED32(0x100)
 _SHORT: Final = tuple(bytes((count,)) for count in range(128))
 _SHORT_TEXT: Final = tuple(bytes((count + 2, 0x0A, count)) for count in range(126))
 _ABSENT: Final = repeat(object())
@@ -96,30 +99,43 @@ def span_body(span: Any, seen: Seen) -> bytes:
     attributes = getattr(span, "_attributes", None) or span.attributes  # the public one is a view that hides its kind
     parts += _attributes(b"\x4a", attributes, seen), _count(b"\x50", span.dropped_attributes)
     for event in span.events:
-        parts.append(_framed(b"\x5a", _event(event, seen)))
+        parts.append(_event(event.timestamp, event.name, event.attributes, seen, event.dropped_attributes))
     parts.append(_count(b"\x60", span.dropped_events))
     for link in span.links:
-        if link.context.trace_state:
-            raise NotWritten
-        parts.append(_framed(b"\x6a", _link(link)))
+        parts.append(_link(link.context, link.attributes, link.dropped_attributes))
     parts.append(_count(b"\x70", span.dropped_links))
     said = _text(b"\x12", status.description) if status.description else b""
     parts += _framed(b"\x7a", said + _count(b"\x18", status.status_code.value)), b"\x85\x01", _flags(parent)
     return b"".join(parts)
 
 
-def log_body(record: Any, dropped_attributes: int, seen: Seen) -> bytes:
+def carrier_body(made: _spans.Made, seen: Seen) -> bytes:
+    """As `span_body`, of a span that is not made yet: of kind INTERNAL, without a state, and nothing is dropped."""
+    name, parent, attributes, (event_name, said), links, start_ns, end_ns = made.carrier
+    context = made.context
+    parts = [b"\x0a\x10", context[0].to_bytes(16, "big"), b"\x12\x08", context[1].to_bytes(8, "big")]
+    if parent is not None:
+        parts += b"\x22\x08", parent[1].to_bytes(8, "big")
+    parts += _text(b"\x2a", name), b"\x30\x01\x39", _FIXED64(start_ns), b"\x41", _FIXED64(end_ns)
+    parts += _attributes(b"\x4a", attributes, seen), _event(start_ns, event_name, said, seen)
+    for linked, linked_said in links:
+        parts.append(_link(linked, linked_said))
+    parts += b"\x7a\x00\x85\x01", _flags(parent)
+    return b"".join(parts)
+
+
+def log_body(item: Any, seen: Seen) -> bytes:
     """A log record of the SDK as opentelemetry.proto.logs.v1.LogRecord.
 
     Args:
-        record: The record.
-        dropped_attributes: How many of its attributes the SDK has dropped.
+        item: The record with its resource and scope.
         seen: What of its attributes the span of the same signal has written.
 
     Raises:
         NotWritten: It has something that is not written here.
         UnicodeEncodeError: It has text that UTF-8 cannot carry.
     """
+    record = item.log_record
     severity, flags = record.severity_number, int(record.trace_flags)
     parts = [b"\x09", _FIXED64(record.timestamp)] if record.timestamp else []
     if severity is not None:
@@ -127,7 +143,7 @@ def log_body(record: Any, dropped_attributes: int, seen: Seen) -> bytes:
     if record.severity_text:
         parts.append(_text(b"\x1a", record.severity_text))
     parts += _framed(b"\x2a", _value(record.body)), _attributes(b"\x32", record.attributes, seen)
-    parts.append(_count(b"\x38", dropped_attributes))
+    parts.append(_count(b"\x38", item.dropped_attributes))
     if flags:
         parts += b"\x45", _FIXED32(flags)
     if record.trace_id:
@@ -141,21 +157,41 @@ def log_body(record: Any, dropped_attributes: int, seen: Seen) -> bytes:
     return b"".join(parts)
 
 
-def _event(event: Any, seen: Seen) -> bytes:
-    time = b"\x09" + _FIXED64(event.timestamp)
-    said = _attributes(b"\x1a", event.attributes, seen)
-    return b"".join((time, _text(b"\x12", event.name), said, _count(b"\x20", event.dropped_attributes)))
+def said_body(made: _log_records.Made, seen: Seen) -> bytes:
+    """As `log_body`, of a record that is not made yet: of severity INFO, and nothing is dropped."""
+    name, body, rated, attributes, time_ns = made.said
+    at = _FIXED64(time_ns)
+    parts = [b"\x09", at, b"\x10\x09\x1a\x04INFO", _framed(b"\x2a", _text(b"\x0a", body))]
+    parts.append(_attributes(b"\x32", attributes, seen))
+    if rated[3]:
+        parts += b"\x45", _FIXED32(rated[3])
+    if rated[0]:
+        parts += b"\x4a\x10", rated[0].to_bytes(16, "big")
+    if rated[1]:
+        parts += b"\x52\x08", rated[1].to_bytes(8, "big")
+    parts += b"\x59", at, _text(b"\x62", name)
+    return b"".join(parts)
 
 
-def _link(link: Any) -> bytes:
-    context = link.context
-    ids = b"\x0a\x10", context.trace_id.to_bytes(16, "big"), b"\x12\x08", context.span_id.to_bytes(8, "big")
-    said = _attributes(b"\x22", link.attributes, ({}, {}))
-    return b"".join((*ids, said, _count(b"\x28", link.dropped_attributes), b"\x35", _flags(context)))
+def _event(
+    time_ns: int, name: str, attributes: Mapping[str, object] | None, seen: Seen, dropped_attributes: int = 0
+) -> bytes:
+    said = _attributes(b"\x1a", attributes, seen)
+    parts = (b"\x09", _FIXED64(time_ns), _text(b"\x12", name), said, _count(b"\x20", dropped_attributes))
+    return _framed(b"\x5a", b"".join(parts))
+
+
+def _link(context: Any, attributes: Mapping[str, object] | None, dropped_attributes: int = 0) -> bytes:
+    trace_id, span_id, _, _, state, _ = context
+    if state:
+        raise NotWritten
+    ids = b"\x0a\x10", trace_id.to_bytes(16, "big"), b"\x12\x08", span_id.to_bytes(8, "big")
+    said = _attributes(b"\x22", attributes, ({}, {}))
+    return _framed(b"\x6a", b"".join((*ids, said, _count(b"\x28", dropped_attributes), b"\x35", _flags(context))))
 
 
 def _flags(context: Any) -> bytes:
-    return _FIXED32(_REMOTE_KNOWN | _REMOTE if context is not None and context.is_remote else _REMOTE_KNOWN)
+    return _REMOTE_FLAGS if context is not None and context[2] else _LOCAL_FLAGS
 
 
 def _attributes(tag: bytes, attributes: Mapping[str, object] | None, seen: Seen) -> bytes:
@@ -166,8 +202,8 @@ def _attributes(tag: bytes, attributes: Mapping[str, object] | None, seen: Seen)
     if not all(map(is_, said.values(), map(values.get, said, _ABSENT))):
         try:
             written = dict(zip(said, map(_PAIRS.get, said.items()), strict=True))
-        except TypeError:  # a value that has no hash
-            raise NotWritten from None
+        except TypeError:  # a list has no hash
+            written = dict.fromkeys(said)
         for key in filterfalse(written.get, said):
             value = said[key]
             written[key] = pairs[key] if value is values.get(key, _ABSENT) else _pair(key, value)
@@ -211,7 +247,7 @@ def _value(value: object) -> bytes:
         return b"\x21" + _DOUBLE(cast("float", value))
     if kind is bool:
         return b"\x10\x01" if value else b"\x10\x00"
-    if kind is tuple:
+    if kind is tuple or kind is list:
         values = (_framed(b"\x0a", _value(one)) for one in cast("tuple[object, ...]", value))
         return _framed(b"\x2a", b"".join(values))
     if kind is int and -_INT64 <= cast("int", value) < _INT64:
