@@ -181,19 +181,23 @@ def test_keys_without_end_are_not_kept(foreign: list[str], monkeypatch: pytest.M
 
 
 def test_what_most_signals_say_is_written_once(foreign: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Known texts are kept, up to a limit of bytes and of number; truths, numbers and ids are not."""
+    """Known texts, truths and whole scores are kept, up to limits of bytes and of number; other numbers and ids not."""
     monkeypatch.setattr(_bodies, "_PAIRS", {})
-    monkeypatch.setattr(_bodies, "_PAIRS_LIMIT", 2)
-    said = {"feedback.name": "n" * 300, "feedback.source": "user", "feedback.id": "one", "feedback.weight": 1.0}
-    theirs, ours = both(
-        "traces",
-        span(attributes={**said, "feedback.scope": True, "feedback.type": "implicit", "feedback.action": "set"}),
-    )
+    monkeypatch.setattr(_bodies, "_PAIRS_LIMIT", 3)
+    said = {"feedback.name": "n" * 300, "feedback.source": "user", "feedback.id": "one", "feedback.weight": 0.0}
+    more = {"feedback.target.sampled": True, "feedback.score": -1.0, "feedback.type": "implicit"}
+    theirs, ours = both("traces", span(attributes={**said, **more}))
     assert ours == theirs
-    assert list(_bodies._PAIRS) == [("feedback.source", "user"), ("feedback.type", "implicit")]
-    theirs, ours = both("traces", span(attributes={"feedback.source": "user", "feedback.type": 1}))
-    assert ours == theirs
-    assert foreign == ["traces", "traces"]
+    assert list(_bodies._PAIRS) == [
+        ("feedback.source", "user", str),
+        ("feedback.target.sampled", True, bool),
+        ("feedback.score", -1.0, float),
+    ]
+    for sampled, score, weight in ((1, -1, -0.0), (1.0, True, 0), (False, -1.0, False)):
+        alike = {"feedback.target.sampled": sampled, "feedback.score": score, "feedback.weight": weight}
+        theirs, ours = both("traces", span(attributes=alike))
+        assert ours == theirs
+    assert foreign == ["traces"] * 4
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, 110, 120, 125, 126, 127, 128, 16_383, 16_384])

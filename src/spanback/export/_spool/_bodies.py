@@ -27,17 +27,25 @@ _UINT64_MASK: Final = (1 << 64) - 1
 _KEYS_LIMIT: Final = 256
 _PAIRS_LIMIT: Final = 1_024
 _KEPT_BYTES: Final = 256
+_KEPT_KINDS: Final = frozenset((str, bool))
+_OFTEN: Final = (1.0, -1.0)  # what thumbs score; 0.0 is not among them, which equals -0.0
 _OF_FEW_VALUES: Final = frozenset(
     (
         semconv.FEEDBACK_ACTION,
         semconv.FEEDBACK_NAME,
         semconv.FEEDBACK_RELATION,
+        semconv.FEEDBACK_SCORE,
         semconv.FEEDBACK_SENTIMENT,
         semconv.FEEDBACK_SOURCE,
+        semconv.FEEDBACK_TARGET_RESOLVED,
+        semconv.FEEDBACK_TARGET_SAMPLED,
         semconv.FEEDBACK_TARGET_SCOPE,
         semconv.FEEDBACK_TYPE,
+        semconv.FEEDBACK_WEIGHT,
+        semconv.FEEDBACK_WEIGHTED_SCORE,
         semconv.GEN_AI_EVALUATION_NAME,
         semconv.GEN_AI_EVALUATION_SCORE_LABEL,
+        semconv.GEN_AI_EVALUATION_SCORE_VALUE,
         semconv.GEN_AI_PROMPT_NAME,
         semconv.GEN_AI_PROMPT_VERSION,
         semconv.GEN_AI_PROVIDER_NAME,
@@ -45,7 +53,7 @@ _OF_FEW_VALUES: Final = frozenset(
         semconv.GEN_AI_RESPONSE_MODEL,
     )
 )
-"""Names of attributes whose texts are the same for most signals."""
+"""Names of attributes that say the same for most signals."""
 
 _FIXED32: Final = Struct("<I").pack
 _FIXED64: Final = Struct("<Q").pack
@@ -57,8 +65,8 @@ _SHORT: Final = tuple(bytes((count,)) for count in range(128))
 _SHORT_TEXT: Final = tuple(bytes((count + 2, 0x0A, count)) for count in range(126))
 _ABSENT: Final = repeat(object())
 _KEYS: Final[dict[str, bytes]] = {}
-_PAIRS: Final[dict[tuple[str, object], bytes]] = {}
-"""KeyValues of texts, which equal nothing of another kind, as numbers do."""
+_PAIRS: Final[dict[tuple[str, object, type], bytes]] = {}
+"""KeyValues, with the kind of their value, since numbers equal others of other kinds."""
 
 
 class NotWritten(Exception):  # noqa: N818 - no error: the other encoder takes it
@@ -112,15 +120,24 @@ def span_body(span: Any, seen: Seen) -> bytes:
 def carrier_body(made: _spans.Made, seen: Seen) -> bytes:
     """As `span_body`, of a span that is not made yet: of kind INTERNAL, without a state, and nothing is dropped."""
     name, parent, attributes, (event_name, said), links, start_ns, end_ns = made.carrier
-    context = made.context
-    parts = [b"\x0a\x10", context[0].to_bytes(16, "big"), b"\x12\x08", context[1].to_bytes(8, "big")]
-    if parent is not None:
-        parts += b"\x22\x08", parent[1].to_bytes(8, "big")
-    parts += _text(b"\x2a", name), b"\x30\x01\x39", _FIXED64(start_ns), b"\x41", _FIXED64(end_ns)
-    parts += _attributes(b"\x4a", attributes, seen), _event(start_ns, event_name, said, seen)
-    for linked, linked_said in links:
-        parts.append(_link(linked, linked_said))
-    parts += b"\x7a\x00\x85\x01", _flags(parent)
+    trace_id, span_id, *_ = made.context
+    parts = (
+        b"\x0a\x10",
+        trace_id.to_bytes(16, "big"),
+        b"\x12\x08",
+        span_id.to_bytes(8, "big"),
+        b"" if parent is None else b"\x22\x08" + parent[1].to_bytes(8, "big"),
+        _text(b"\x2a", name),
+        b"\x30\x01\x39",
+        _FIXED64(start_ns),
+        b"\x41",
+        _FIXED64(end_ns),
+        _attributes(b"\x4a", attributes, seen),
+        _event(start_ns, event_name, said, seen),
+        *[_link(linked, linked_said) for linked, linked_said in links],
+        b"\x7a\x00\x85\x01",
+        _flags(parent),
+    )
     return b"".join(parts)
 
 
@@ -160,16 +177,21 @@ def log_body(item: Any, seen: Seen) -> bytes:
 def said_body(made: _log_records.Made, seen: Seen) -> bytes:
     """As `log_body`, of a record that is not made yet: of severity INFO, and nothing is dropped."""
     name, body, rated, attributes, time_ns = made.said
+    trace_id, span_id, _, flags, *_ = rated
     at = _FIXED64(time_ns)
-    parts = [b"\x09", at, b"\x10\x09\x1a\x04INFO", _framed(b"\x2a", _text(b"\x0a", body))]
-    parts.append(_attributes(b"\x32", attributes, seen))
-    if rated[3]:
-        parts += b"\x45", _FIXED32(rated[3])
-    if rated[0]:
-        parts += b"\x4a\x10", rated[0].to_bytes(16, "big")
-    if rated[1]:
-        parts += b"\x52\x08", rated[1].to_bytes(8, "big")
-    parts += b"\x59", at, _text(b"\x62", name)
+    parts = (
+        b"\x09",
+        at,
+        b"\x10\x09\x1a\x04INFO",
+        _framed(b"\x2a", _text(b"\x0a", body)),
+        _attributes(b"\x32", attributes, seen),
+        b"\x45" + _FIXED32(flags) if flags else b"",
+        b"\x4a\x10" + trace_id.to_bytes(16, "big") if trace_id else b"",
+        b"\x52\x08" + span_id.to_bytes(8, "big") if span_id else b"",
+        b"\x59",
+        at,
+        _text(b"\x62", name),
+    )
     return b"".join(parts)
 
 
@@ -201,7 +223,8 @@ def _attributes(tag: bytes, attributes: Mapping[str, object] | None, seen: Seen)
     # Some sixty attributes a signal: what can go over all of them in C does.
     if not all(map(is_, said.values(), map(values.get, said, _ABSENT))):
         try:
-            written = dict(zip(said, map(_PAIRS.get, said.items()), strict=True))
+            kept = map(_PAIRS.get, zip(said, said.values(), map(type, said.values()), strict=True))
+            written = dict(zip(said, kept, strict=True))
         except TypeError:  # a list has no hash
             written = dict.fromkeys(said)
         for key in filterfalse(written.get, said):
@@ -214,19 +237,21 @@ def _attributes(tag: bytes, attributes: Mapping[str, object] | None, seen: Seen)
 
 def _pair(key: str, value: Any) -> bytes:
     """A KeyValue with its length before it."""
-    named = _KEYS.get(key) or _key(key)
+    pair = _KEYS.get(key) or _key(key)
     kind = type(value)
     if kind is str:
         raw = value.encode()
         count = len(raw)
-        said = _SHORT_TEXT[count] + raw if count < 126 else _framed(b"", _text(b"\x0a", value))
+        pair += _SHORT_TEXT[count] + raw if count < 126 else _framed(b"", _text(b"\x0a", value))
     elif kind is float:
-        said = b"\x09\x21" + _DOUBLE(value)
+        pair += b"\x09\x21" + _DOUBLE(value)
     else:
-        said = _framed(b"", _value(value))
-    pair = _framed(b"", named + said)
-    if kind is str and key in _OF_FEW_VALUES and len(_PAIRS) < _PAIRS_LIMIT and len(pair) < _KEPT_BYTES:
-        _PAIRS[key, value] = pair
+        pair += _framed(b"", _value(value))
+    count = len(pair)
+    pair = (_SHORT[count] if count < 128 else varint(count)) + pair
+    is_kept = key in _OF_FEW_VALUES and (kind in _KEPT_KINDS or value in _OFTEN)
+    if is_kept and count < _KEPT_BYTES and len(_PAIRS) < _PAIRS_LIMIT:
+        _PAIRS[key, value, kind] = pair
     return pair
 
 
