@@ -181,23 +181,23 @@ def test_keys_without_end_are_not_kept(foreign: list[str], monkeypatch: pytest.M
 
 
 def test_what_most_signals_say_is_written_once(foreign: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Known texts, truths and whole scores are kept, up to limits of bytes and of number; other numbers and ids not."""
+    """Known texts, truths and round scores are kept, up to limits of bytes and of number; other numbers and ids not."""
     monkeypatch.setattr(_bodies, "_PAIRS", {})
     monkeypatch.setattr(_bodies, "_PAIRS_LIMIT", 3)
     said = {"feedback.name": "n" * 300, "feedback.source": "user", "feedback.id": "one", "feedback.weight": 0.0}
-    more = {"feedback.target.sampled": True, "feedback.score": -1.0, "feedback.type": "implicit"}
+    more = {"feedback.target.sampled": True, "feedback.score": -0.8, "feedback.type": "implicit"}
     theirs, ours = both("traces", span(attributes={**said, **more}))
     assert ours == theirs
     assert list(_bodies._PAIRS) == [
         ("feedback.source", "user", str),
         ("feedback.target.sampled", True, bool),
-        ("feedback.score", -1.0, float),
+        ("feedback.score", -0.8, float),
     ]
-    for sampled, score, weight in ((1, -1, -0.0), (1.0, True, 0), (False, -1.0, False)):
+    for sampled, score, weight in ((1, -1, -0.0), (1.0, True, 0), (False, -0.8, 0.3), (True, 0.7999, 5)):
         alike = {"feedback.target.sampled": sampled, "feedback.score": score, "feedback.weight": weight}
         theirs, ours = both("traces", span(attributes=alike))
         assert ours == theirs
-    assert foreign == ["traces"] * 4
+    assert foreign == ["traces"] * 5
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, 110, 120, 125, 126, 127, 128, 16_383, 16_384])

@@ -28,7 +28,7 @@ _KEYS_LIMIT: Final = 256
 _PAIRS_LIMIT: Final = 1_024
 _KEPT_BYTES: Final = 256
 _KEPT_KINDS: Final = frozenset((str, bool))
-_OFTEN: Final = (1.0, -1.0)  # what thumbs score; 0.0 is not among them, which equals -0.0
+_OFTEN: Final = frozenset(number / 20 for number in range(-20, 21) if number)  # 0.0 equals -0.0
 _OF_FEW_VALUES: Final = frozenset(
     (
         semconv.FEEDBACK_ACTION,
@@ -208,7 +208,8 @@ def _link(context: Any, attributes: Mapping[str, object] | None, dropped_attribu
     if state:
         raise NotWritten
     ids = b"\x0a\x10", trace_id.to_bytes(16, "big"), b"\x12\x08", span_id.to_bytes(8, "big")
-    said = _attributes(b"\x22", attributes, ({}, {}))
+    pairs = [_pair(key, value) for key, value in plain(attributes).items()]
+    said = b"\x22" + b"\x22".join(pairs) if pairs else b""
     return _framed(b"\x6a", b"".join((*ids, said, _count(b"\x28", dropped_attributes), b"\x35", _flags(context))))
 
 
@@ -249,7 +250,7 @@ def _pair(key: str, value: Any) -> bytes:
         pair += _framed(b"", _value(value))
     count = len(pair)
     pair = (_SHORT[count] if count < 128 else varint(count)) + pair
-    is_kept = key in _OF_FEW_VALUES and (kind in _KEPT_KINDS or value in _OFTEN)
+    is_kept = key in _OF_FEW_VALUES and (kind in _KEPT_KINDS or (kind is float and value in _OFTEN))
     if is_kept and count < _KEPT_BYTES and len(_PAIRS) < _PAIRS_LIMIT:
         _PAIRS[key, value, kind] = pair
     return pair

@@ -144,11 +144,13 @@ class Store:
     def _commit_all(self, waiting: Sequence[_Waiting]) -> None:
         for one in waiting:
             one.is_taken = True  # whatever comes of it, its own thread does not commit it again
-        is_one = len(waiting) == 1
-        error = self._tried(waiting[0].records if is_one else [record for one in waiting for record in one.records])
+        # What does not fit as a whole may fit in part; nobody is refused for the size of a neighbour.
+        if len(waiting) > 1 and self._tried([record for one in waiting for record in one.records]) is None:
+            for one in waiting:
+                one.is_done = True
+            return
         for one in waiting:
-            # What does not fit as a whole may fit in part; nobody is refused for the size of a neighbour.
-            one.error = error if is_one or error is None else self._tried(one.records)
+            one.error = self._tried(one.records)
             one.is_done = True
 
     def _tried(self, records: Sequence[Record]) -> SpoolUnavailable | None:
