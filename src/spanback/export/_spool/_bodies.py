@@ -77,6 +77,8 @@ def varint(number: int) -> bytes:
     """A number from 0 on as protobuf writes it: seven bits a byte, the lowest first."""
     if number < 128:
         return _SHORT[number]
+    if number < 1 << 14:
+        return bytes((number & 127 | 128, number >> 7))
     out = bytearray()
     while number > 127:
         out.append(number & 127 | 128)

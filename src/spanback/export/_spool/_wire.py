@@ -53,10 +53,11 @@ def encoded(signals: Iterable[Unsent]) -> list[Record]:
     for signal in signals:
         seen: Seen = ({}, {})
         feedback_id, span, log = signal.feedback_id, signal.span, signal.log
+        has_twin = span is not None and log is not None
         if span is not None:
-            spans.append(_record("traces", feedback_id, span, seen, has_twin=log is not None))
+            spans.append(_record("traces", feedback_id, span, seen, has_twin))
         if log is not None:
-            logs.append(_record("logs", feedback_id, log, seen, has_twin=span is not None))
+            logs.append(_record("logs", feedback_id, log, seen, has_twin))
     return spans + logs
 
 
@@ -87,11 +88,16 @@ def _framed_length(resource: bytes, scoped: bytes) -> bytes:
     return varint(len(resource) + len(_ITEMS) + len(varint(len(scoped))) + len(scoped))
 
 
-def _record(kind: Kind, feedback_id: str, item: Any, seen: Seen, *, has_twin: bool) -> Record:
+def _record(kind: Kind, feedback_id: str, item: Any, seen: Seen, has_twin: bool) -> Record:
     """One form of a signal, by the exporters' encoder where it must be."""
     origin = _LAST.get(kind)
     body = None
-    if origin is not None and _is_of(item, origin):
+    # The SDK's log records keep their resource elsewhere before 1.39; then the other encoder is asked each time.
+    if (
+        origin is not None
+        and item.instrumentation_scope is origin.scope
+        and getattr(item, "resource", None) is origin.resource
+    ):
         try:
             body = _BODIES.get(type(item), _WHOLE_BODIES[kind])(item, seen)
         except (NotWritten, UnicodeEncodeError):
@@ -100,11 +106,6 @@ def _record(kind: Kind, feedback_id: str, item: Any, seen: Seen, *, has_twin: bo
         origin, body = _encoded(kind, item.whole() if type(item) in _BODIES else item)
         _LAST[kind] = origin
     return Record(kind, feedback_id, has_twin, origin.resource_bytes, origin.scope_bytes, body)
-
-
-def _is_of(item: Any, origin: _Origin) -> bool:
-    # The SDK's log records keep their resource elsewhere before 1.39; then the other encoder is asked each time.
-    return getattr(item, "resource", None) is origin.resource and item.instrumentation_scope is origin.scope
 
 
 def _encoded(kind: Kind, item: Any) -> tuple[_Origin, bytes]:
