@@ -3,9 +3,13 @@
 The real clients of the tests' matrix are answered inside the process, each client in a process of its own. There the
 bare call, the call with a span by hand and the call with spanback take turns, round by round; printed are the medians
 of the paired differences to the bare call, in processor time. The span by hand gets what spanback's span of that call
-has, as two constant mappings: what the request says at its start, and what the response says at its end. A chunk by
-hand passes through a generator that notes the time of the first one; its cost is what longer streams take more than
-short ones. "adopting" is a call whose span the client makes itself, beside the same call without spanback.
+has: what the request says at its start, as a constant mapping, and what the response says at its end, read from it by
+the few lines of `benchmarks.by_hand`. "adopting" is a call whose span the client makes itself, beside the same call
+without spanback.
+
+What a chunk takes would drown in what the client takes for one. So a real stream is recorded once, and from then on the
+client's own iterator, where spanback stands around it, gives the recorded chunks again; the cost of a chunk is what a
+long stream takes more than a short one, divided by the chunks between, beside the same replay without spanback.
 
 openai is measured in more ways by `python -m benchmarks.calls`.
 """
@@ -21,18 +25,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind, Tracer, use_span
+from opentelemetry.trace import SpanKind, Tracer
 
 import spanback
-from benchmarks.inside import InsideServer, call_of
+from benchmarks import by_hand, replay
+from benchmarks.inside import MODEL, InsideServer, call_of
 from benchmarks.measure import Runner, Sample, Variant, paired
 from benchmarks.peers import ROOT
 from benchmarks.scenarios import Providers, providers_for
@@ -47,7 +53,8 @@ examples:
   python -m benchmarks.clients groq --json > groq.json
 """
 BARE, FLOOR, OURS = "bare", "by hand", "spanback"
-MORE_CHUNKS: Final = 90
+RECORDED_CHUNKS: Final = 64
+MORE_CHUNKS: Final = 4_096
 MOST_TIMES_FLOOR: Final = 1.0
 MOST_US_A_CHUNK: Final = 0.5
 MOST_US_ADOPTING: Final = 40.0
@@ -63,7 +70,7 @@ STYLES: Final[Mapping[str, tuple[str, str]]] = {
     "together": ("chat.completions.create", "chat.completions.create streamed"),
 }
 """A whole chat and a streamed one, as the tests' matrix names them."""
-_MOST_S: Final = 3.0
+_MOST_S: Final = 20.0
 _FEWEST_ROUNDS: Final = 8
 _WARM_UP_CALLS: Final = 5  # which `Runner` makes in each turn
 _ENDINGS: Final = ("gen_ai.response.", "gen_ai.usage.", "openai.response.", "aws.bedrock.response.")
@@ -72,19 +79,21 @@ _LINE: Final = "{:<14}{:<12}{:>16}{:>16}{:>8}{:>8}{:>10}"
 
 @dataclass(frozen=True)
 class Instrumented(Variant):
-    """The bare call, while spanback is in force."""
+    """The bare call, while spanback is in force, and what else is to be."""
 
     providers: Providers | None = None
+    beside: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @contextmanager
     def in_force(self) -> Iterator[Variant]:
         """Spanback instruments all clients, and takes itself back."""
-        if self.providers is not None:
-            _instrument(self.providers)
-        try:
-            yield self
-        finally:
-            spanback.uninstrument()
+        with self.beside():
+            if self.providers is not None:
+                _instrument(self.providers)
+            try:
+                yield self
+            finally:
+                spanback.uninstrument()
 
 
 def _instrument(providers: Providers) -> None:
@@ -94,55 +103,37 @@ def _instrument(providers: Providers) -> None:
 
 @dataclass(frozen=True)
 class Span:
-    """A span that spanback has made, as far as a span by hand can have it."""
+    """A span that spanback has made, as far as a span by hand can begin with it."""
 
     name: str
     at_start: Mapping[str, Any]
-    at_end: Mapping[str, Any]
 
     @classmethod
-    def of(cls, call: Callable[[], Any]) -> Span:
-        """The span of a call."""
+    def of(cls, call: Callable[[], Any], read: by_hand.Read) -> Span:
+        """The span of a call, which says of the response what is read by hand."""
         exporter = InMemorySpanExporter()
         tracer_provider = TracerProvider()
         tracer_provider.add_span_processor(SimpleSpanProcessor(exporter))
         _instrument(Providers(tracer_provider, providers_for("spans").meter_provider))
-        call()
+        response = call()
         spanback.uninstrument()
         (span,) = exporter.get_finished_spans()
         attributes = dict(span.attributes or {})
         at_end = {name: value for name, value in attributes.items() if name.startswith(_ENDINGS)}
-        return cls(span.name, {name: value for name, value in attributes.items() if name not in at_end}, at_end)
+        read_by_hand = {name: tuple(one) if isinstance(one, list) else one for name, one in read(response).items()}
+        assert read_by_hand == at_end, f"by hand: {read_by_hand}, spanback: {at_end}"
+        return cls(span.name, {name: value for name, value in attributes.items() if name not in at_end})
 
-    def around(self, tracer: Tracer, call: Callable[[], Any]) -> Callable[[], Any]:
+    def around(self, tracer: Tracer, call: Callable[[], Any], read: by_hand.Read) -> Callable[[], Any]:
         """A whole call with this span written by hand."""
 
-        def by_hand() -> Any:
+        def made() -> Any:
             with tracer.start_as_current_span(self.name, kind=SpanKind.CLIENT, attributes=self.at_start) as span:
                 response = call()
-                span.set_attributes(self.at_end)
+                span.set_attributes(read(response))
             return response
 
-        return by_hand
-
-    def around_stream(self, tracer: Tracer, style: Style) -> Style:
-        """A streamed style with this span written by hand."""
-
-        def by_hand(client: Any, model: str) -> Iterator[Any]:
-            span = tracer.start_span(self.name, kind=SpanKind.CLIENT, attributes=self.at_start)
-            start_s, first_s = time.perf_counter(), None
-            with use_span(span):
-                stream = style.call(client, model)
-            try:
-                for chunk in stream:
-                    if first_s is None:
-                        first_s = time.perf_counter() - start_s
-                    yield chunk
-            finally:
-                span.set_attributes({**self.at_end, "gen_ai.response.time_to_first_chunk": first_s or 0.0})
-                span.end()
-
-        return replace(style, call=by_hand)
+        return made
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -208,19 +199,45 @@ def _measure(client: str, rounds: int, calls: int) -> dict[str, dict[str, Any]]:
     with InsideServer().answering() as server, Runner(is_async=False) as runner:
         server.speak(case.answers)
         made = case.connect(server, False)
-        whole = call_of(unary, made)
-        by_hand = Span.of(whole).around(providers.tracer, whole)
-        found["chat"] = _run(runner, _variants(whole, by_hand, providers), rounds, 3 * calls)
-        stream = call_of(streamed, made)
-        by_hand = call_of(Span.of(stream).around_stream(providers.tracer, streamed), made)
-        for kind, server.more_pieces in (("short", 0), ("long", MORE_CHUNKS)):
-            found[kind] = _run(runner, _variants(stream, by_hand, providers), rounds, calls)
+        whole, read = call_of(unary, made), by_hand.READ[client]
+        floor = Variant(FLOOR, Span.of(whole, read).around(providers.tracer, whole, read))
+        both = [Variant(BARE, whole), Instrumented(OURS, whole, providers=providers)]
+        found["chat"] = _run(runner, [floor, *both], rounds, 3 * calls)
+        server.more_pieces = RECORDED_CHUNKS
+        replays = _replays(streamed, made, providers)
         server.more_pieces = 0
+        for kind, variants in replays.items():
+            found[kind] = _run(runner, variants, rounds, calls)
         if client == "anthropic" and int(version(client).partition(".")[0]) >= 2:
             traced = case.connect(server, False, open_telemetry={"tracer_provider": providers.tracer_provider})
-            both = _variants(call_of(unary, traced), None, providers)
+            whole = call_of(unary, traced)
+            both = [Variant(BARE, whole), Instrumented(OURS, whole, providers=providers)]
             found["adopting"] = _run(runner, both, rounds, 3 * calls)
     return {kind: {name: asdict(one) for name, one in samples.items()} for kind, samples in found.items()}
+
+
+def _replays(style: Style, client: Any, providers: Providers) -> dict[str, list[Variant]]:
+    """A short stream and a long one of recorded chunks, each with spanback around the chunks and without."""
+    stream = call_of(style, client)
+    _instrument(providers)
+    recorded = replay.record(stream)
+    spanback.uninstrument()
+    found: dict[str, list[Variant]] = {}
+    steps: list[Any] = []
+    if not recorded:  # it makes its chunks in `__next__`
+        opened = iter(style.call(client, MODEL))
+        steps += opened
+    for kind, more in (("short", 0), ("long", MORE_CHUNKS)):
+        if recorded:
+            play = partial(replay.playing, replay.lengthened(recorded, more))
+            bare = Instrumented(BARE, stream, providers=providers, beside=partial(play, is_watched=False))
+            ours = Instrumented(OURS, stream, providers=providers, beside=partial(play, is_watched=True))
+        else:
+            play = partial(replay.stepping, type(opened), replay.lengthened(steps, more))
+            bare = Instrumented(BARE, stream, beside=play)
+            ours = Instrumented(OURS, stream, providers=providers, beside=play)
+        found[kind] = [bare, ours]
+    return found
 
 
 def _run(runner: Runner, variants: list[Variant], rounds: int, calls: int) -> dict[str, Sample]:
@@ -237,11 +254,6 @@ def case_of(client: str) -> ClientCase:
     from importlib import import_module
 
     return import_module(f"tests.clients.{client.replace('-', '_')}").CASE
-
-
-def _variants(call: Callable[[], Any], by_hand: Callable[[], Any] | None, providers: Providers) -> list[Variant]:
-    floor = [] if by_hand is None else [Variant(FLOOR, by_hand)]
-    return [Variant(BARE, call), *floor, Instrumented(OURS, call, providers=providers)]
 
 
 def _report(measured: Mapping[str, Mapping[str, Mapping[str, Sample]]]) -> str:
@@ -272,18 +284,11 @@ def _row(client: str, kind: str, samples: Mapping[str, Sample]) -> str:
 
 
 def _row_a_chunk(client: str, short: Mapping[str, Sample], long: Mapping[str, Sample]) -> str:
-    def cost(name: str) -> tuple[float, float]:
-        (long_us, long_off), (short_us, short_off) = (
-            paired(samples[name].times_us, samples[BARE].times_us) for samples in (long, short)
-        )
-        return (long_us - short_us) / MORE_CHUNKS, math.hypot(long_off, short_off) / MORE_CHUNKS
-
-    (floor_us, floor_off), (ours_us, ours_off) = cost(FLOOR), cost(OURS)
-    bare_us = (statistics.median(long[BARE].times_us) - statistics.median(short[BARE].times_us)) / MORE_CHUNKS
-    return _LINE.format(
-        *(client, "a chunk", _number(floor_us, floor_off, 2), _number(ours_us, ours_off, 2)),
-        *(f"{ours_us / floor_us:.2f}" if floor_us > floor_off else "-", f"<={MOST_US_A_CHUNK} us", f"{bare_us:.0f}"),
+    (long_us, long_off), (short_us, short_off) = (
+        paired(samples[OURS].times_us, samples[BARE].times_us) for samples in (long, short)
     )
+    a_chunk = _number((long_us - short_us) / MORE_CHUNKS, math.hypot(long_off, short_off) / MORE_CHUNKS, 2)
+    return _LINE.format(client, "a chunk", "", a_chunk, "", f"<={MOST_US_A_CHUNK} us", "")
 
 
 def _number(value: float, off: float, digits: int = 1) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 import spanback
 from spanback._spanref import RESPONSES
 from spanback.demo._loopback import LoopbackServer
+from spanback.instrumentation._noticing import NOTICING
 from spanback.testing import InMemoryTelemetry
 from tests.conventions import violations
 
@@ -155,6 +157,13 @@ def conventions(request: pytest.FixtureRequest) -> Iterator[None]:
     """All telemetry of all tests is checked against the conventions' names, types and required levels."""
     with checked([text for mark in request.node.iter_markers("odd_telemetry") for text in mark.args]):
         yield
+
+
+@pytest.fixture(autouse=True)
+def imports_stay_noticed() -> Iterator[None]:
+    """A test that puts a flag back does not undo what was imported meanwhile: nobody says it a second time."""
+    yield
+    NOTICING._is_needed = NOTICING._is_needed or any(module in sys.modules for module in NOTICING._hooked)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import itertools
 from collections.abc import Callable
+from functools import reduce
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -358,6 +359,59 @@ class Slotted:
 
     def __init__(self) -> None:
         self.known = "here"
+
+
+class Usage(pydantic.BaseModel):
+    """A model that lacks most of what is read, and takes anything."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
+    count: Any = None
+
+
+class Said(pydantic.BaseModel):
+    """A model that holds others."""
+
+    usage: Any = None
+    id: Any = None
+
+
+ROWS = (
+    *(Field("id", "id", str), Field("usage.count", "count", int), Field("usage.time", "time", float)),
+    *(
+        Field("usage.more.zeros", "zeros", int, with_zero=False),
+        Field("usage.more.double", "double", lambda x: x or None),
+    ),
+)
+USAGES = [None, {}, {"count": 1}, {"count": "x", "time": 2, "more": {"zeros": 0, "double": 3}}, {"more": {"zeros": 5}}]
+
+
+@pytest.mark.parametrize("usage", USAGES)
+@pytest.mark.parametrize("outer", [dict, Said, SimpleNamespace, lambda **all_of_it: Usage(count=None, **all_of_it)])
+@pytest.mark.parametrize("inner", [dict, Usage, SimpleNamespace, lambda **all_of_it: Said(id=1)])
+def test_a_response_of_any_make_is_read_alike(outer: Any, inner: Any, usage: dict[str, Any] | None) -> None:
+    """Dicts, models that lack fields or have others, and plain objects, each inside of each: the second time, too."""
+    read = response_reader(*ROWS)
+    nested = None if usage is None else {name: inner(**one) if name == "more" else one for name, one in usage.items()}
+    response = outer(id="r", usage=None if nested is None else inner(**nested))
+    found = {field.attribute: reduce(field_of, field.key.split("."), response) for field in ROWS}
+    expected = {name: one for name, one in found.items() if one not in {None, "x"} and (name, one) != ("zeros", 0)}
+    assert [read(response), read(response)] == [expected, expected]
+
+
+def test_few_kinds_of_responses_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An app that makes models at run time costs no memory; theirs are read all the same."""
+    monkeypatch.setattr("spanback.instrumentation._tables._MOST_KINDS", 1)
+    read = response_reader(*ROWS)
+    for kind in (Usage, Said, type("Another", (Usage,), {})):
+        assert read(kind(id="r", usage=Usage(count=1))) == {"id": "r", "count": 1}
+    assert len(read.__globals__["lacking"]) == 1
+
+
+def test_a_body_of_all_parameters_is_read_as_a_short_one() -> None:
+    """Where more is passed on than is looked for, in any order and with an Ellipsis for what was not given."""
+    read = body_reader(Field("a", "x", int), Field("b", "y", str))
+    assert read({"z": 0, "b": "text", "a": 1, "c": ..., "d": None}) == {"x": 1, "y": "text"}
+    assert read({"z": 0, "a": ..., "b": None, "c": ...}) == {}
 
 
 @pytest.mark.parametrize(

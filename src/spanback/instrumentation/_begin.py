@@ -100,12 +100,12 @@ def begin(  # noqa: C901 - one row of questions, for every call; a function for 
     return call.leave()  # the tracer makes nothing but stand-ins without a trace id
 
 
-def _adopted(span: Span | None, request: Request, context: Context) -> Call | None:
+def _adopted(span: Any, request: Request, context: Context, *, is_made: bool = False) -> Call | None:
     """A call with a span of somebody else; None where that will be made only after the call."""
     if span is None:
         return None
     start_time_ns = getattr(span, "start_time", None) or time_ns()
-    return Call(request, span, context, start_time_ns, is_own=False)
+    return Call(request, span, context, start_time_ns, is_own=False, is_made=is_made)
 
 
 def _is_traced_inside(site: Site, endpoint: Endpoint, instance: Any) -> bool:
@@ -230,15 +230,15 @@ class Capture:
         """The call, once it is known whose span it has. To be asked after `leave`."""
         if self._settled is None:
             span: Any = self._found[0] if self._found else None
-            call = _adopted(span, self._request, self._context)
+            call = _adopted(span, self._request, self._context, is_made=True)
             if call is None:
                 call = _open(self._request, self._tracer, self._context, self._start_time_ns, self._kwargs)
                 take_place = self._request.endpoint.take_place
                 if take_place is not None:
                     never_raise(take_place, self._kwargs, partial(_stand_in, call.stand_in(), self._tracer, True))
+                call.leave()
             else:
                 ADOPTED[self._adapter.client] = span.instrumentation_scope.name
-            call.leave()
             call.start_s = min(self._start_s, call.start_s)
             self._settled = call
         return self._settled

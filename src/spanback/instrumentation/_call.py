@@ -73,6 +73,7 @@ class Call:
         is_own: Whether the span is one of ours, and not somebody else's.
         attributes: Those that the span has begun with.
         attempts: What the call's attempt belongs to, of a client that makes several; None for all others.
+        is_made: Whether the client has made the call already, so that its span need not become the current one.
         is_lifted: Whether the span is made although somebody around it suppresses all instrumentations.
     """
 
@@ -106,6 +107,7 @@ class Call:
         is_own: bool,
         attributes: Attributes | None = None,
         attempts: Attempts | None = None,
+        is_made: bool = False,
         is_lifted: bool = False,
     ) -> None:
         self.request = request
@@ -160,7 +162,8 @@ class Call:
         if entry is not None:
             never_raise(self._apply, entry, is_own=is_own)
         # Last, since nothing may go wrong between this and `leave`.
-        self._token: Token[Context] = otel_context.attach(context)
+        if not is_made:
+            self._token: Token[Context] = otel_context.attach(context)
         self.start_s = perf_counter()
 
     def _apply(self, entry: Entry, *, is_own: bool) -> None:
@@ -278,25 +281,25 @@ class Call:
             self._open.pop()
         except IndexError:
             return
+        if not self._is_read:
+            if response is not None or not self._is_own:
+                self.index(*self._identified(response))
+            return
         end_time_ns, end_s = ended or (time_ns(), perf_counter())
         token = lift() if self._is_lifted else None
         added: Attributes = {}
         try:
-            if self._is_read:
-                added = self._read_response(response, error, first_chunk_s)
-                if response is not None:
-                    self.index(added.get(sc.GEN_AI_RESPONSE_ID), added.get(sc.GEN_AI_RESPONSE_MODEL))
-                if error is not None or sc.ERROR_TYPE in added:
-                    description = describe(error, self.settings, SPAN_MODES)
-                    self._span.set_status(Status(StatusCode.ERROR, description))
-                meter = TELEMETRY.meter()
-                if meter is not None or error is not None or self.settings.emit_event:
-                    self._tell(meter, added, error, end_s - self.start_s, chunk_times_s)
-            elif response is not None or not self._is_own:
-                self.index(*self._identified(response))
+            added = self._read_response(response, error, first_chunk_s)
+            if response is not None:
+                self.index(added.get(sc.GEN_AI_RESPONSE_ID), added.get(sc.GEN_AI_RESPONSE_MODEL))
+            if error is not None or sc.ERROR_TYPE in added:
+                description = describe(error, self.settings, SPAN_MODES)
+                self._span.set_status(Status(StatusCode.ERROR, description))
+            meter = TELEMETRY.meter()
+            if meter is not None or error is not None or self.settings.emit_event:
+                self._tell(meter, added, error, end_s - self.start_s, chunk_times_s)
         finally:
-            if self._is_read:
-                end_span(self._span, added, end_time_ns)
+            end_span(self._span, added, end_time_ns)
             if token is not None:
                 otel_context.detach(token)
 

@@ -90,8 +90,9 @@ def _step(original: Callable[[Any], Any], key: str) -> Callable[[Any], Any]:
         except BaseException as error:
             _finish(stream, key, watched, error)
             raise
-        watched.chunks.append(chunk)
-        if watched.needs_handles or len(watched.chunks) >= watched.room:
+        chunks = watched.chunks
+        chunks.append(chunk)
+        if watched.needs_handles or len(chunks) >= watched.room:
             never_raise(_take, watched, chunk)
         return chunk
 
@@ -110,8 +111,9 @@ def _async_step(original: Callable[[Any], Any], key: str) -> Callable[[Any], Any
         except BaseException as error:
             _finish(stream, key, watched, error)
             raise
-        watched.chunks.append(chunk)
-        if watched.needs_handles or len(watched.chunks) >= watched.room:
+        chunks = watched.chunks
+        chunks.append(chunk)
+        if watched.needs_handles or len(chunks) >= watched.room:
             never_raise(_take, watched, chunk)
         return chunk
 

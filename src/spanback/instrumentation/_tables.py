@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial, reduce
 from typing import Any, Final, NamedTuple
 
-from spanback.instrumentation._adapter import INT_MAX, INT_MIN, Attributes, Body, field_of, text
+from spanback.instrumentation._adapter import EXTRA, INT_MAX, INT_MIN, Attributes, Body, field_of, text
 
+_MOST_KINDS: Final = 256
+_TYPES: Final = frozenset((str, int, float))
 _IF_PLAIN: Final[dict[Any, str]] = {str: " and v and v.isascii()", int: f" and {INT_MIN} <= v <= {INT_MAX}"}
 
 
@@ -32,9 +34,12 @@ def body_reader(*table: Field) -> Callable[[Body], Attributes]:
     call, so it enters no function where it can do without.
     """
     rows = {key: (attribute, kind) for key, attribute, kind, _ in table}
+    count = len(rows)
 
     def read(body: Body) -> Attributes:
         attributes: Attributes = {}
+        if len(body) > count:  # some clients pass all of their parameters on, with an Ellipsis for what is not given
+            body = {key: value for key in rows if (value := body.get(key, ...)) is not ...}
         for key, value in body.items():
             row = rows.get(key)
             if row is not None and value is not None:
@@ -53,17 +58,75 @@ def response_reader(*table: Field) -> Callable[[Any], Attributes]:
     """A function that reads the rows of a table from a response, by the same rules.
 
     It is compiled from the table, as dataclasses compile their methods: straight code costs a third of a loop here,
-    and it runs once for every call.
+    and it runs once for every call. There are three forms: for objects that have all of the fields, for dicts, and for
+    models of pydantic that lack some, which take long to say so. Whatever none of them can read is read slowly.
     """
-    paths = [(field, field.key.split(".")) for field in table]
-    names: dict[str, Any] = {"take": _take, "slowly": partial(_read_slowly, paths)}
-    lines = ["def read(o):", " a = {}", " try:", *_lines(table, "o", "  ", names)]
-    lines += [" except AttributeError:", "  return slowly(o)", " return a"]
+    slowly = partial(_read_slowly, [(field, field.key.split(".")) for field in table])
+    of_dict = _compiled(table, slowly, _OF_DICT)
+    of_model = _compiled(table, slowly, _OF_MODEL)
+    lacking: set[type] = set()
+
+    def otherwise(response: Any) -> Attributes:
+        kind = type(response)
+        if hasattr(kind, EXTRA) and len(lacking) < _MOST_KINDS:
+            lacking.add(kind)
+        return of_model(response)
+
+    start = ("k = type(o)", "if k is dict: return of_dict(o)", "if k in lacking: return of_model(o)")
+    others = {"of_dict": of_dict, "of_model": of_model, "lacking": lacking}
+    return _compiled(table, otherwise, _OF_OBJECT, start, others)
+
+
+class _Access(NamedTuple):
+    """How the code of a reader gets at fields.
+
+    Attributes:
+        field: The field of a name of what holds it.
+        holder: What holds the fields of a value.
+        is_other: What is true of a value that it cannot read; None where it finds out by trying.
+    """
+
+    field: str
+    holder: str
+    is_other: str | None = None
+
+
+_OF_OBJECT: Final = _Access("{of}.{name}", "{of}")
+_OF_DICT: Final = _Access("{of}.get('{name}')", "{of}", "type({of}) is not dict")
+_OF_MODEL: Final = _Access("{of}.get('{name}')", "{of}.__dict__", f"{{of}}.{EXTRA}")  # its extra fields are elsewhere
+
+
+def _compiled(
+    table: Iterable[Field],
+    otherwise: Callable[[Any], Attributes],
+    access: _Access,
+    start: Iterable[str] = (),
+    others: Attributes | None = None,
+) -> Callable[[Any], Attributes]:
+    """A reader of a table.
+
+    Args:
+        table: The rows.
+        otherwise: Reads what this one cannot.
+        access: How it gets at fields.
+        start: Lines of code that it begins with.
+        others: What those lines name.
+    """
+    names: Attributes = {"take": _take, "otherwise": otherwise, **(others or {})}
+    lines = ["def read(o):", *(f" {line}" for line in start), " a = {}", " try:"]
+    lines += _lines(table, "o", "  ", names, access)
+    lines += [" except AttributeError:", "  return otherwise(o)", " return a"]
     exec("\n".join(lines), names)  # noqa: S102 - of keys and numbered names that stand in this package's tables alone
     return names["read"]
 
 
-def _lines(table: Iterable[Field], of: str, indent: str, names: dict[str, Any]) -> Iterator[str]:
+def _lines(table: Iterable[Field], of: str, indent: str, names: Attributes, access: _Access) -> Iterator[str]:
+    if access.is_other is not None:
+        yield f"{indent}if {access.is_other.format(of=of)}: return otherwise(o)"
+    holder = access.holder.format(of=of)
+    if holder != of:
+        yield f"{indent}{of}_in = {holder}"
+        holder = f"{of}_in"
     inside: dict[str, list[Field]] = {}
     for key, attribute, kind, with_zero in table:
         head, _, rest = key.partition(".")
@@ -72,14 +135,20 @@ def _lines(table: Iterable[Field], of: str, indent: str, names: dict[str, Any]) 
             continue
         number = len(names)
         names[f"n{number}"], names[f"k{number}"] = attribute, kind
-        yield f"{indent}v = {of}.{head}" if with_zero else f"{indent}v = {of}.{head} or None"
-        yield f"{indent}if type(v) is k{number}{_IF_PLAIN.get(kind, '')}: a[n{number}] = v"
-        yield f"{indent}elif v is not None: take(a, n{number}, k{number}, v)"
+        field = access.field.format(of=holder, name=head)
+        yield f"{indent}v = {field}" if with_zero else f"{indent}v = {field} or None"
+        if kind in _TYPES:
+            yield f"{indent}if type(v) is k{number}{_IF_PLAIN.get(kind, '')}: a[n{number}] = v"
+            yield f"{indent}elif v is not None: take(a, n{number}, k{number}, v)"
+        else:
+            yield f"{indent}if v is not None:"
+            yield f"{indent} v = k{number}(v)"
+            yield f"{indent} if v is not None: a[n{number}] = v"
     for head, fields in inside.items():
         inner = f"{of}_{head}"
-        yield f"{indent}{inner} = {of}.{head}"
+        yield f"{indent}{inner} = {access.field.format(of=holder, name=head)}"
         yield f"{indent}if {inner} is not None:"
-        yield from _lines(fields, inner, f"{indent} ", names)
+        yield from _lines(fields, inner, f"{indent} ", names, access)
 
 
 def _read_slowly(table: Iterable[tuple[Field, list[str]]], response: Any) -> Attributes:

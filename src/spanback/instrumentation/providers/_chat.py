@@ -93,7 +93,11 @@ def read_response(response: Any) -> Attributes:
 
 
 class ChatChunks:
-    """Folds chunks of chat or text completions. Without content it keeps the few fields that attributes need."""
+    """Folds chunks of chat or text completions. Without content it keeps the few fields that attributes need.
+
+    Attributes:
+        last: The last chunk so far.
+    """
 
     def __init__(self, with_content: bool) -> None:
         self._with_content = with_content
@@ -101,7 +105,7 @@ class ChatChunks:
             id=None, model=None, service_tier=None, system_fingerprint=None, usage=None, choices=[]
         )
         self._choices: dict[int, SimpleNamespace] = {}
-        self._last: Any = None
+        self.last: Any = None
 
     def add(self, chunks: list[Any]) -> None:
         """Takes the next chunks. The last value of a field counts; texts are joined."""
@@ -119,7 +123,7 @@ class ChatChunks:
                 reason = own.get("finish_reason")
                 if reason or with_content:
                     self._add_choice(choice)
-        self._last = chunks[-1]
+        self.last = chunks[-1]
         if whole.model is None or whole.id is None:
             self._note_same(chunks[0])
 
@@ -129,7 +133,7 @@ class ChatChunks:
 
     def response(self) -> Any:
         """The completion so far."""
-        self._note_same(self._last)
+        self._note_same(self.last)
         self._whole.choices = [self._choices[index] for index in sorted(self._choices)]
         return self._whole
 
@@ -167,11 +171,14 @@ def _telling(chunks: list[Any]) -> list[Any]:
     try:
         for chunk in chunks:
             own = chunk.__dict__
-            if own["usage"] is not None:
+            usage = own["usage"] if "usage" in own else (chunk.__pydantic_extra__ or _NONE).get("usage")
+            if usage is not None:
                 found.append(chunk)
                 continue
-            for choice in own["choices"]:
-                if choice.__dict__["finish_reason"]:
+            for choice in own["choices"]:  # LiteLLM's keep all their fields with those that no class names
+                own = choice.__dict__
+                own = own if "finish_reason" in own else choice.__pydantic_extra__ or _NONE
+                if own.get("finish_reason"):
                     found.append(chunk)
                     break
     except (AttributeError, KeyError, TypeError):  # of a client that keeps them in another way

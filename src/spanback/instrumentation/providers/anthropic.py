@@ -36,6 +36,7 @@ _OTHERS_BY_HOST: Final = {
     "api.moonshot.cn": "moonshot_ai",
     "openrouter.ai": "openrouter",
 }
+_NONE: Final[Body] = {}
 _COUNTS: Final = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 _FINAL_COUNTS: Final = ("output_tokens", "output_tokens_details")
 _PIECES: Final = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
@@ -71,6 +72,9 @@ def silence(_client: Any, args: Sequence[Any], kwargs: Mapping[str, Any], _is_si
 
 def identify(thing: Any) -> tuple[str | None, str | None]:
     """Id and model of a message, or of the event that begins one."""
+    own = getattr(thing, "__dict__", _NONE)
+    if "id" in own and "model" in own:
+        return text(own["id"]), text(own["model"])
     message = field_of(thing, "message") or thing
     return text(field_of(message, "id")), text(field_of(message, "model"))
 
@@ -100,10 +104,11 @@ def read_request(body: Body) -> Attributes:
     attributes = _read_request(body)
     config = body.get("output_config")
     if config is not None:
-        attributes[sc.GEN_AI_REQUEST_REASONING_LEVEL] = text(member(config, "effort"))
-        attributes[sc.GEN_AI_OUTPUT_TYPE] = output_type(member(config, "format")) or attributes.get(
-            sc.GEN_AI_OUTPUT_TYPE
-        )
+        effort, kind = text(member(config, "effort")), output_type(member(config, "format"))
+        if effort:
+            attributes[sc.GEN_AI_REQUEST_REASONING_LEVEL] = effort
+        if kind:
+            attributes[sc.GEN_AI_OUTPUT_TYPE] = kind
     return attributes
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from spanback import semconv as sc
-from spanback.instrumentation._adapter import Attributes, Body, Endpoint, text
+from spanback.instrumentation._adapter import Attributes, Body, Endpoint, field_of, text
 from spanback.instrumentation._tables import Field, response_reader
 from spanback.instrumentation.providers import _chat
 from spanback.instrumentation.providers._embeddings import EMBEDDINGS
@@ -15,22 +15,14 @@ from spanback.instrumentation.providers._stainless import StainlessAdapter
 class TogetherChunks(_chat.ChatChunks):
     """Folds chunks of which the last may say beside its choices why it is the last."""
 
-    def __init__(self, with_content: bool) -> None:
-        super().__init__(with_content)
-        self._reason: str | None = None
-
-    def add(self, chunks: list[Any]) -> None:
-        """Takes the next chunks."""
-        super().add(chunks)
-        self._reason = text(getattr(chunks[-1], "finish_reason", None)) or self._reason
-
     def response(self) -> Any:
         """The completion so far."""
         whole = super().response()
-        if self._reason is not None:
+        reason = text(field_of(self.last, "finish_reason"))
+        if reason is not None:
             whole.choices = whole.choices or [_chat.new_choice()]
             for choice in whole.choices:
-                choice.finish_reason = choice.finish_reason or self._reason
+                choice.finish_reason = choice.finish_reason or reason
         return whole
 
 
