@@ -151,7 +151,7 @@ def test_what_is_odd_is_left_to_the_exporters_encoder(kind: str, item: Any, fore
 
 
 def test_both_forms_share_what_they_say(foreign: list[str]) -> None:
-    """A log record takes from its span only what is the very same value."""
+    """A span takes from its log record only what is the very same value."""
     signal = Unsent("1", span(attributes={"one": 1, "same": "text"}), log({"one": True, "same": "text"}, body="b"))
     first, again = encoded([signal]), encoded([signal])
     for theirs, ours in zip(first, again, strict=True):
@@ -209,8 +209,8 @@ def test_texts_of_every_length_are_the_same(size: int, foreign: list[str]) -> No
     assert foreign == ["traces"]
 
 
-def test_a_log_record_that_says_what_its_span_says_is_the_same(foreign: list[str]) -> None:
-    """What span and event have written is taken over as a whole, in the order of the log record, or in part."""
+def test_a_span_that_says_what_its_log_record_says_is_the_same(foreign: list[str]) -> None:
+    """What the log record has written is taken over as a whole, in the order of span and event, or in part."""
     one, other = dict(reversed(VALUES.items())), {"text": "other", "yes": True}
     for attributes in (VALUES, one, {**one, **other}, {**VALUES, "new": 0.25}, {}):
         signal = Unsent("1", span("", VALUES), log(attributes, body="b"))
@@ -285,8 +285,8 @@ def ids_away(record: Any) -> Any:
 @pytest.mark.parametrize(
     ("signal", "expected"),
     [
-        ({"attributes": {"text": "\ud83d"}, "event": {}}, ["traces", "logs"]),
-        ({"attributes": {}, "event": {"text": "\ud83d"}}, ["traces", "logs"]),
+        ({"attributes": {"text": "\ud83d"}, "event": {}}, ["logs", "traces"]),
+        ({"attributes": {}, "event": {"text": "\ud83d"}}, ["logs", "traces"]),
         ({"attributes": {}, "event": {}, "links": (REMOTE,)}, ["traces"]),
     ],
     ids=["surrogate", "event's surrogate", "link's state"],

@@ -92,7 +92,7 @@ def span_body(span: Any, seen: Seen) -> bytes:
 
     Args:
         span: The span.
-        seen: Takes what of its attributes the log record of the same signal can use.
+        seen: What of its attributes the log record of the same signal has written.
 
     Raises:
         NotWritten: It has something that is not written here.
@@ -148,7 +148,7 @@ def log_body(item: Any, seen: Seen) -> bytes:
 
     Args:
         item: The record with its resource and scope.
-        seen: What of its attributes the span of the same signal has written.
+        seen: Takes what of its attributes the span of the same signal can use.
 
     Raises:
         NotWritten: It has something that is not written here.

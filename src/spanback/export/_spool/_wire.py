@@ -54,10 +54,10 @@ def encoded(signals: Iterable[Unsent]) -> list[Record]:
         seen: Seen = ({}, {})
         feedback_id, span, log = signal.feedback_id, signal.span, signal.log
         has_twin = span is not None and log is not None
+        if log is not None:  # it goes first, since it says all that the span and its event do
+            logs.append(_record("logs", feedback_id, log, seen, has_twin))
         if span is not None:
             spans.append(_record("traces", feedback_id, span, seen, has_twin))
-        if log is not None:
-            logs.append(_record("logs", feedback_id, log, seen, has_twin))
     return spans + logs
 
 
