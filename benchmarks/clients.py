@@ -165,8 +165,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     known = ", ".join(STYLES)
     parser.add_argument("clients", nargs="*", default=list(STYLES), metavar="CLIENT", help=f"of {known}; all")
-    parser.add_argument("--rounds", type=int, default=40, help="rounds, fewer where they would take long; 40")
-    parser.add_argument("--calls", type=int, default=6, help="calls of each variant in a round; 6")
+    parser.add_argument("--rounds", type=int, default=150, help="rounds, fewer where they would take long; 150")
+    parser.add_argument("--calls", type=int, default=2, help="calls of each variant in a round; 2")
     parser.add_argument("--json", action="store_true", help="print every number as JSON")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # the one client in this process
     return parser

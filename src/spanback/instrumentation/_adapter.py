@@ -295,8 +295,9 @@ def text(value: Any) -> str | None:
 
 def whole(value: Any) -> int | None:
     """The value if it is a whole number of at most 64 bits, which some clients hold as a float, else None."""
-    number = int(value) if type(value) is float and value.is_integer() else value
-    return number if type(number) is int and INT_MIN <= number <= INT_MAX else None
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and INT_MIN <= value <= INT_MAX else None
 
 
 def member(value: Any, name: str) -> Any:

@@ -14,7 +14,7 @@ from spanback.instrumentation.providers._chat import output_type, texts
 _MEDIA: Final = ("image", "audio", "video", "document")
 _BESIDE: Final = frozenset({"qualifiers"})
 """What stands beside a text that a guardrail looks at."""
-_TOKENS: Final = (sc.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS, sc.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS)
+_CACHED: Final = (sc.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS, sc.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS)
 
 _read_config = body_reader(
     Field("maxTokens", sc.GEN_AI_REQUEST_MAX_TOKENS, int),
@@ -67,7 +67,9 @@ def read_response(response: Any) -> Attributes:
 def with_cached(attributes: Attributes) -> Attributes:
     """Counts the tokens read from and written to the cache as input: Bedrock counts them apart from the others."""
     if sc.GEN_AI_USAGE_INPUT_TOKENS in attributes:
-        attributes[sc.GEN_AI_USAGE_INPUT_TOKENS] += sum(attributes.get(name, 0) for name in _TOKENS)
+        for name in _CACHED:
+            if name in attributes:
+                attributes[sc.GEN_AI_USAGE_INPUT_TOKENS] += attributes[name]
     return attributes
 
 

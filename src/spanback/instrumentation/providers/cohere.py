@@ -38,7 +38,11 @@ def identify(thing: Any) -> tuple[str | None, None]:
     v1 has two ids, one of the response and one of its text.
     """
     response = field_of(thing, "response") or thing
-    return next(filter(None, (text(field_of(response, name)) for name in _ID_NAMES)), None), None
+    for name in _ID_NAMES:
+        response_id = text(field_of(response, name))
+        if response_id is not None:
+            return response_id, None
+    return None, None
 
 
 _SAMPLING: Final = (
@@ -72,13 +76,12 @@ def _usage(at: str) -> tuple[Field, ...]:
     )
 
 
-_read_v2: Final = response_reader(*_usage("usage"))
+read_v2_chat: Final = response_reader(
+    Field("id", sc.GEN_AI_RESPONSE_ID, str),
+    Field("finish_reason", sc.GEN_AI_RESPONSE_FINISH_REASONS, _chat.texts),
+    *_usage("usage"),
+)
 _read_v1: Final = response_reader(*_usage("meta"))
-
-
-def read_v2_chat(response: Any) -> Attributes:
-    """Attributes of a chat response of v2."""
-    return {**_read_v2(response), **_ends(response, [response])}
 
 
 def read_v1_chat(response: Any) -> Attributes:
