@@ -163,7 +163,7 @@ def conventions(request: pytest.FixtureRequest) -> Iterator[None]:
 def imports_stay_noticed() -> Iterator[None]:
     """A test that puts a flag back does not undo what was imported meanwhile: nobody says it a second time."""
     yield
-    NOTICING._is_needed = NOTICING._is_needed or any(module in sys.modules for module in NOTICING._hooked)
+    NOTICING.is_needed = NOTICING.is_needed or any(module in sys.modules for module in NOTICING._hooked)
 
 
 @pytest.fixture

@@ -187,7 +187,7 @@ async def test_a_span_that_others_make_for_a_run(
     model: Callable[..., Any], memory: Memory, monkeypatch: pytest.MonkeyPatch, holds_spans: bool
 ) -> None:
     """It is kept although it is not the current one, ours is not made, and the message finds it."""
-    monkeypatch.setattr(NOTICING, "_is_needed", True)
+    monkeypatch.setattr(NOTICING, "is_needed", True)
     config = {"callbacks": [BaseCallbackHandler(), Tracing(memory, holds_spans=holds_spans)]}
     chat = model()
     messages = (chat.invoke("When?", config), await chat.ainvoke("When?", config))
@@ -200,6 +200,6 @@ async def test_a_run_that_nobody_traces(
     model: Callable[..., Any], memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Our span is made, whatever handlers there are."""
-    monkeypatch.setattr(NOTICING, "_is_needed", True)
+    monkeypatch.setattr(NOTICING, "is_needed", True)
     model().invoke("When?", {"callbacks": [BaseCallbackHandler()]})
     assert memory.span.name == "chat model-1"

@@ -78,7 +78,7 @@ class Last(CustomLogger):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WireServer]:
     """The server, an app without a peer, and no callbacks afterwards."""
-    monkeypatch.setattr(NOTICING, "_is_needed", False)  # pytest imports a plugin of langsmith
+    monkeypatch.setattr(NOTICING, "is_needed", False)  # pytest imports a plugin of langsmith
     monkeypatch.setattr(litellm, "disable_streaming_logging", False)
     with WireServer().running() as running:
         running.speak(answers)
@@ -221,7 +221,7 @@ async def test_beside_a_peer(
 ) -> None:
     """So it is where another instrumentation is imported that makes no span of this call."""
     instrument()
-    monkeypatch.setattr(NOTICING, "_is_needed", True)
+    monkeypatch.setattr(NOTICING, "is_needed", True)
     monkeypatch.setitem(sys.modules, "openlit", ModuleType("openlit"))
     assert NOTICING.has_peers()
     await made(server, first_generation(memory.tracer_provider), is_async, name)
@@ -346,7 +346,7 @@ async def test_the_second_generation_beside_a_peer(
     """Where another instrumentation may make the span, that of the callback is kept; where it has none, ours is."""
     callback = second_generation(memory.tracer_provider)
     instrument()
-    monkeypatch.setattr(NOTICING, "_is_needed", True)
+    monkeypatch.setattr(NOTICING, "is_needed", True)
     monkeypatch.setitem(sys.modules, "openlit", ModuleType("openlit"))
     NOTICING.watch(memory.tracer_provider)
     request = memory.tracer_provider.get_tracer("app").start_span("request")

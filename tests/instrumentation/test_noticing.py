@@ -30,7 +30,7 @@ SCOPE = "opentelemetry.instrumentation.openai.v1"
 @pytest.fixture
 def peers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As if a package were imported that makes spans of model calls."""
-    monkeypatch.setattr(NOTICING, "_is_needed", True)
+    monkeypatch.setattr(NOTICING, "is_needed", True)
     monkeypatch.setattr(NOTICING, "_watched", [])
     yield
     NOTICING.remove()
@@ -134,7 +134,7 @@ def test_an_api_without_that_function(peers: Any, monkeypatch: pytest.MonkeyPatc
     NOTICING.remove()
     assert not hasattr(trace, "_set_tracer_provider")
     monkeypatch.undo()
-    monkeypatch.setattr(NOTICING, "_is_needed", True)
+    monkeypatch.setattr(NOTICING, "is_needed", True)
     NOTICING.install()
     monkeypatch.setattr(trace, "_set_tracer_provider", before)
     NOTICING.remove()
@@ -144,11 +144,11 @@ def test_an_api_without_that_function(peers: Any, monkeypatch: pytest.MonkeyPatc
 
 def test_what_is_imported_later(monkeypatch: pytest.MonkeyPatch, memory: Memory) -> None:
     """The processor is put on the provider when the first package is imported that may need it, if still wanted."""
-    monkeypatch.setattr(NOTICING, "_is_needed", False)
+    monkeypatch.setattr(NOTICING, "is_needed", False)
     monkeypatch.setattr(NOTICING, "_watched", [])
     NOTICING._on_import(None)
     assert NOTICING.is_needed
-    monkeypatch.setattr(NOTICING, "_is_needed", False)
+    monkeypatch.setattr(NOTICING, "is_needed", False)
     TELEMETRY.configure(tracer_provider=memory.tracer_provider)
     NOTICING.install()
     assert NOTICING._watched == []

@@ -35,14 +35,16 @@ class Site:
         adapter: Of the client.
         peer: Who has wrapped the function before us, and will make a span inside the call; None for nobody.
         endpoint: Where the function's calls go; None where the adapter finds that out for each.
+        may_be_traced: Whether somebody else may make a span inside the call.
     """
 
-    __slots__ = ("adapter", "endpoint", "peer")
+    __slots__ = ("adapter", "endpoint", "may_be_traced", "peer")
 
     def __init__(self, adapter: Adapter, peer: str | None, endpoint: Endpoint | None) -> None:
         self.adapter = adapter
         self.peer = peer
         self.endpoint = endpoint
+        self.may_be_traced = peer is not None or adapter.traces_itself is not None
 
 
 def begin(  # noqa: C901 - one row of questions, for every call; a function for each would cost more than the answer
@@ -84,7 +86,7 @@ def begin(  # noqa: C901 - one row of questions, for every call; a function for 
     # A peer may suppress all others around the call that it traces.
     if is_suppressed and theirs is None:
         return None
-    if is_adopting and _is_traced_inside(site, endpoint, instance):
+    if is_adopting and (site.may_be_traced or endpoint.encloses) and _is_traced_inside(site, endpoint, instance):
         return Capture(adapter, adapter.read(endpoint, instance, args, kwargs), tracer, current, kwargs)
     if endpoint.silence is not None and not is_adopting:
         endpoint.silence(instance, args, kwargs, is_silent)

@@ -42,7 +42,11 @@ _ID_IN_OUTPUT: Final = r'\s*\{\s*"id"\s*:\s*"([^"\\]{1,256})"'
 
 
 class Noticing:
-    """Hands the spans that others start inside a call to the call, and knows responses by the ids on ended spans."""
+    """Hands the spans that others start inside a call to the call, and knows responses by the ids on ended spans.
+
+    Attributes:
+        is_needed: Whether anything is imported that may make spans of model calls.
+    """
 
     skips_calls: Final = True
     """Whether our spans of calls are no matter to it."""
@@ -51,7 +55,7 @@ class Noticing:
 
     def __init__(self) -> None:
         self._is_live = False
-        self._is_needed = False
+        self.is_needed = False
         self._watched: list[Any] = []  # a provider lives as long as the process, and may be unhashable
         self._hooked: set[str] = set()
         self._set_global: Callable[..., Any] | None = None
@@ -65,7 +69,7 @@ class Noticing:
             if module not in self._hooked:
                 self._hooked.add(module)
                 wrapt.register_post_import_hook(self._on_import, module)
-        if self._is_needed:
+        if self.is_needed:
             self._reach_providers()
 
     def remove(self) -> None:
@@ -83,19 +87,14 @@ class Noticing:
         if self._is_live:
             OPEN_SPANS.watch(provider)
         is_known = any(one is provider for one in self._watched)
-        is_new = self._is_live and self._is_needed and not is_known
+        is_new = self._is_live and self.is_needed and not is_known
         if is_new and hasattr(provider, "add_span_processor"):
             self._watched.append(provider)
             provider.add_span_processor(self)
 
-    @property
-    def is_needed(self) -> bool:
-        """Whether anything is imported that may make spans of model calls."""
-        return self._is_needed
-
     def has_peers(self) -> bool:
         """Whether somebody else's instrumentation is imported."""
-        return self._is_needed and any(module in sys.modules for module in _INSTRUMENTATIONS)
+        return self.is_needed and any(module in sys.modules for module in _INSTRUMENTATIONS)
 
     def on_start(self, span: Any, parent_context: Context | None = None) -> None:
         """Hands a span to the call that it was started in. Never raises: the app has just begun the span."""
@@ -137,7 +136,7 @@ class Noticing:
         """The SDK calls it on each processor."""
 
     def _on_import(self, _module: Any) -> None:
-        self._is_needed = True
+        self.is_needed = True
         if self._is_live:
             never_raise(self._reach_providers)
 
