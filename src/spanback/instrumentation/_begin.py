@@ -47,7 +47,7 @@ class Site:
         self.may_be_traced = peer is not None or adapter.traces_itself is not None
 
 
-def begin(  # noqa: C901 - one row of questions, for every call; a function for each would cost more than the answer
+def begin(  # noqa: C901, PLR0912 - one row of questions, for every call; a function for each would cost more than the answer
     site: Site, instance: Any, args: Sequence[Any], kwargs: Mapping[str, Any], entry: Entry | None = None
 ) -> Call | Capture | None:
     """Begins a call that is about to be made.
@@ -82,7 +82,9 @@ def begin(  # noqa: C901 - one row of questions, for every call; a function for 
     is_suppressed = bool(current) and is_suppressed_now()
     if theirs is not None and is_adopting:
         ADOPTED[adapter.client] = theirs.peer
-        return _adopted(theirs.span, adapter.read(endpoint, instance, args, kwargs), current)
+        if theirs.span is None:  # it will be made only after the call
+            return None
+        return _adopted(theirs.span, adapter.read(endpoint, instance, args, kwargs), current, is_made=False)
     # A peer may suppress all others around the call that it traces.
     if is_suppressed and theirs is None:
         return None
@@ -102,10 +104,8 @@ def begin(  # noqa: C901 - one row of questions, for every call; a function for 
     return call.leave()  # the tracer makes nothing but stand-ins without a trace id
 
 
-def _adopted(span: Any, request: Request, context: Context, *, is_made: bool = False) -> Call | None:
-    """A call with a span of somebody else; None where that will be made only after the call."""
-    if span is None:
-        return None
+def _adopted(span: Any, request: Request, context: Context, *, is_made: bool) -> Call:
+    """A call with a span of somebody else."""
     start_time_ns = getattr(span, "start_time", None) or time_ns()
     return Call(request, span, context, start_time_ns, is_own=False, is_made=is_made)
 
@@ -231,16 +231,16 @@ class Capture:
     def settle(self) -> Call:
         """The call, once it is known whose span it has. To be asked after `leave`."""
         if self._settled is None:
-            span: Any = self._found[0] if self._found else None
-            call = _adopted(span, self._request, self._context, is_made=True)
-            if call is None:
+            if self._found:
+                span: Any = self._found[0]
+                call = _adopted(span, self._request, self._context, is_made=True)
+                ADOPTED[self._adapter.client] = span.instrumentation_scope.name
+            else:
                 call = _open(self._request, self._tracer, self._context, self._start_time_ns, self._kwargs)
                 take_place = self._request.endpoint.take_place
                 if take_place is not None:
                     never_raise(take_place, self._kwargs, partial(_stand_in, call.stand_in(), self._tracer, True))
                 call.leave()
-            else:
-                ADOPTED[self._adapter.client] = span.instrumentation_scope.name
             call.start_s = min(self._start_s, call.start_s)
             self._settled = call
         return self._settled

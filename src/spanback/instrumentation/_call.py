@@ -120,19 +120,26 @@ class Call:
         around = context.get(SPAN_KEY)
         self._context = context = Context({**context, SPAN_KEY: span})
         self._open = [None]
-        self._attributes: Attributes = attributes or {}
-        self._content: Attributes = {}
         self.settings = settings = IN_FORCE.settings or current_settings()
-        is_recording = is_own and span.is_recording()
-        # Metrics are not sampled: a call whose span is not recorded counts in them all the same.
-        self._is_read = is_recording or (is_own and TELEMETRY.meter() is not None)
-        self.has_content = is_recording and settings.content != "no_content"
+        if is_own:
+            is_recording = span.is_recording()
+            # Metrics are not sampled: a call whose span is not recorded counts in them all the same.
+            self._is_read = is_recording or TELEMETRY.meter() is not None
+            self.has_content = is_recording and settings.content != "no_content"
+            self._attributes: Attributes = attributes or {}
+            self._content: Attributes = {}
+            self._requested: Attributes = {}
+            self._said: Attributes = {}
+            begins_here = around is None
+        else:
+            self._is_read = self.has_content = False
+            begins_here = getattr(span, "parent", span) is None
         dimensions = NO_DIMENSIONS
         if endpoint.read_dimensions is not None:
             dimensions = never_raise(endpoint.read_dimensions, request.body) or NO_DIMENSIONS
         belongs = dimensions if entry is None else entry.over(dimensions)
         trace_id, span_id, _, flags, _, _ = span.get_span_context()
-        root_span_id = span_id if is_own and around is None else OPEN_SPANS.root_of(span)
+        root_span_id = span_id if begins_here else OPEN_SPANS.root_of(span)
         if root_span_id is None:
             root_span_id = OPEN_SPANS.root_of(around)  # began before anybody kept it
         self.handle: Handle = (
@@ -155,8 +162,6 @@ class Call:
             latest.call = self.handle, None, None
         if LANGCHAIN in sys.modules:
             never_raise(note_run, self.handle)
-        self._requested: Attributes = {}
-        self._said: Attributes = {}
         if self._is_read:
             self._read_request(dimensions)
         if entry is not None:
