@@ -375,6 +375,13 @@ class Said(pydantic.BaseModel):
     id: Any = None
 
 
+class Chunk(pydantic.BaseModel):
+    """A chunk that has its usage, if any, with what no class names."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
+    choices: Any
+
+
 ROWS = (
     *(Field("id", "id", str), Field("usage.count", "count", int), Field("usage.time", "time", float)),
     *(
@@ -396,6 +403,24 @@ def test_a_response_of_any_make_is_read_alike(outer: Any, inner: Any, usage: dic
     found = {field.attribute: reduce(field_of, field.key.split("."), response) for field in ROWS}
     expected = {name: one for name, one in found.items() if one not in {None, "x"} and (name, one) != ("zeros", 0)}
     assert [read(response), read(response)] == [expected, expected]
+
+
+@pytest.mark.parametrize("choice", [dict, Usage, SimpleNamespace])
+@pytest.mark.parametrize("chunk", [dict, Chunk, SimpleNamespace, lambda **said: SimpleNamespace(usage=None, **said)])
+def test_chunks_of_any_make_are_folded_alike(chunk: Any, choice: Any) -> None:
+    """What ends a choice is found wherever a client keeps it, in chunks of which most say nothing."""
+    silent = [chunk(choices=[choice(index=0, finish_reason=None)]) for _ in range(3)]
+    folded = _chat.ChatChunks(False)
+    folded.add([*silent, chunk(choices=[choice(index=0, finish_reason="stop")]), *silent])
+    told = [one.finish_reason for one in folded.response().choices]
+    assert told == (["stop"] if dict not in {chunk, choice} else [])
+
+
+def test_token_counts_among_extra_fields_are_found() -> None:
+    """In a chunk without choices, between others."""
+    silent, folded = Chunk(choices=[]), _chat.ChatChunks(False)
+    folded.add([silent, Chunk(choices=None, usage="counts"), silent])
+    assert folded.response().usage == "counts"
 
 
 def test_few_kinds_of_responses_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,17 +171,37 @@ def _telling(chunks: list[Any]) -> list[Any]:
     try:
         for chunk in chunks:
             own = chunk.__dict__
-            usage = own["usage"] if "usage" in own else (chunk.__pydantic_extra__ or _NONE).get("usage")
+            if own["usage"] is not None:
+                found.append(chunk)
+                continue
+            for choice in own["choices"]:
+                if choice.__dict__["finish_reason"]:
+                    found.append(chunk)
+                    break
+    except KeyError:
+        return _telling_by_extras(chunks)
+    except (AttributeError, TypeError):  # of a client that keeps them in another way
+        return chunks
+    return found
+
+
+def _telling_by_extras(chunks: list[Any]) -> list[Any]:
+    """As `_telling`, of models that keep fields with those that no class names, as LiteLLM's do."""
+    found: list[Any] = []
+    try:
+        for chunk in chunks:
+            own = chunk.__dict__
+            usage = own["usage"] if "usage" in own else (getattr(chunk, EXTRA) or _NONE).get("usage")
             if usage is not None:
                 found.append(chunk)
                 continue
-            for choice in own["choices"]:  # LiteLLM's keep all their fields with those that no class names
+            for choice in own["choices"]:
                 own = choice.__dict__
-                own = own if "finish_reason" in own else choice.__pydantic_extra__ or _NONE
+                own = own if "finish_reason" in own else getattr(choice, EXTRA) or _NONE
                 if own.get("finish_reason"):
                     found.append(chunk)
                     break
-    except (AttributeError, KeyError, TypeError):  # of a client that keeps them in another way
+    except (AttributeError, KeyError, TypeError):
         return chunks
     return found
 
