@@ -54,7 +54,7 @@ def test_a_file_gets_what_the_app_s_own_providers_get(
         export.add_file(*providers, settings)
     emit(*providers)
 
-    assert export.flush(5.0) is True
+    assert export.flush(30.0) is True
     assert names(tmp_path / "t" / "traces.jsonl") == ["chat"]
     (line,) = (tmp_path / "t" / "logs.jsonl").read_text().splitlines()
     assert json.loads(line)["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0]["body"] == {"stringValue": "said"}
@@ -70,7 +70,7 @@ def test_providers_that_are_shut_down_have_nothing_to_flush(
         provider.shutdown()
 
     assert names(tmp_path / "t" / "traces.jsonl") == ["chat"]
-    assert export.flush(5.0) is True
+    assert export.flush(30.0) is True
 
 
 def test_two_files_may_be_added_to_one_provider(

@@ -55,7 +55,7 @@ def test_a_receipt_says_that_the_signal_is_on_disk(durable: Durable, backend: Ba
     assert receipt == Receipt(
         "one", "spooled", "child", ref, receipt.trace_id, receipt.span_id, (), "in the rated span's trace"
     )
-    assert spanback.flush(5.0)
+    assert spanback.flush(30.0)
     assert backend.accepted == {"traces": ["one"], "logs": ["one"]}
     (message,) = backend.requests["traces"]
     (span,) = message.resource_spans[0].scope_spans[0].spans
@@ -94,7 +94,7 @@ def test_only_the_forms_that_are_asked_for_are_spooled(
     receipt = spanback.record_feedback(fake_ref(), score=1.0)
     assert receipt.status == "spooled"
     assert (receipt.reason == "as a log event only") is (emit == "log")
-    assert spanback.flush(5.0)
+    assert spanback.flush(30.0)
     assert [kind for kind, ids in backend.accepted.items() if ids] == kinds
 
 
@@ -110,7 +110,7 @@ def test_all_kinds_of_signals_are_spooled(durable: Durable, backend: Backend) ->
     assert spanback.retract_feedback("unknown").status == "spooled"
     many = spanback.record_many([{"target": fake_ref(), "score": 0.1, "feedback_id": f"m{n}"} for n in range(300)])
     assert {receipt.status for receipt in many} == {"spooled"}
-    assert spanback.flush(5.0)
+    assert spanback.flush(30.0)
     expected = ["unknown", "pair", "unknown", *(f"m{n}" for n in range(300))]
     assert backend.accepted == {"traces": expected, "logs": expected}
 
@@ -125,7 +125,7 @@ def test_the_apps_own_exporters_see_what_is_committed(
     memory.logger_provider.add_log_record_processor(logs)
     durable(backend, file=tmp_path / "telemetry")
     spanback.record_feedback(fake_ref(), score=1.0, feedback_id="one")
-    assert spanback.flush(5.0)
+    assert spanback.flush(30.0)
     assert memory.span.name == "feedback user_feedback"
     assert [record.event_name for record in memory.logs] == ["gen_ai.evaluation.result"]
     assert "feedback user_feedback" in (tmp_path / "telemetry" / "traces.jsonl").read_text()
@@ -170,7 +170,7 @@ def test_what_redacts_sees_the_signal_first(durable: Durable, backend: Backend, 
     memory.logger_provider.add_log_record_processor(Redacting())
     durable(backend)
     spanback.record_feedback(fake_ref(), score=1.0)
-    assert spanback.flush(5.0)
+    assert spanback.flush(30.0)
     (span,) = backend.requests["traces"][0].resource_spans[0].scope_spans[0].spans
     assert "acme" in [one.value.string_value for one in span.attributes]
     (record,) = backend.requests["logs"][0].resource_logs[0].scope_logs[0].log_records
@@ -269,7 +269,7 @@ def test_processors_that_only_export_get_what_the_spool_does_not_take(
     assert receipt.status == ("spooled" if is_writable else "recorded")
     tracers.force_flush()
     loggers.force_flush()
-    assert spanback.flush(5.0) == is_writable
+    assert spanback.flush(30.0) == is_writable
     reached = is_writable or others != "none"
     assert backend.accepted == {"traces": ["one"] * reached, "logs": ["one"] * reached}
     assert [len(spans.got), len(logs.got)] == [int(others == "mixed")] * 2
@@ -300,7 +300,7 @@ def test_a_kind_that_does_not_leave_by_otlp_takes_the_ordinary_way(
     monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
     durable(backend)
     assert spanback.record_feedback(fake_ref(), score=1.0).status == "spooled"
-    assert spanback.flush(5.0)
+    assert spanback.flush(30.0)
     assert [len(backend.accepted[kind]) for kind in ("traces", "logs")] == [1, 0]
     assert len(memory.logs) == 1
 
@@ -419,7 +419,7 @@ def test_one_file_is_one_spool(durable: Durable, backend: Backend, path: str, mo
     assert spool() is first
     durable(backend)
     assert spool() is not first
-    assert spanback.flush(5.0)
+    assert spanback.flush(30.0)
     assert backend.accepted["traces"] == ["one"]
     settings = _settings.current()
     assert spool().is_for(settings)
@@ -476,5 +476,5 @@ def test_nothing_is_said_while_all_is_well(
     """No line above INFO comes of ordinary work."""
     durable(backend)
     spanback.record_feedback(fake_ref(), score=1.0)
-    assert spanback.flush(5.0)
+    assert spanback.flush(30.0)
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
