@@ -19,7 +19,6 @@ from opentelemetry.context import Context
 from spanback import semconv as sc
 from spanback._never_raise import never_raise
 from spanback._open_spans import OPEN_SPANS
-from spanback._said import entry_of
 from spanback._spanref import RESPONSES, Handle
 from spanback._telemetry import SCOPE_NAME, TELEMETRY
 from spanback.instrumentation._adapter import text
@@ -106,8 +105,6 @@ class Noticing:
         found: Any = context.get(CAPTURE)
         if found is not None and not found:  # the first counts; a task that outlives the call may go on making spans
             found.append(span)
-        if entry_of(context) is None:
-            return
         # Some say what they are only at their end, and begin where no call of ours is around them.
         if found is not None or peer_of(span) is not None or unseen_peer() is not None:
             never_raise(apply_to, span, context)
