@@ -6,14 +6,12 @@ import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
 from spanback._wal import is_busy, switch_to_wal
 from spanback.errors import SpoolFull, SpoolUnavailable
-
-T = TypeVar("T")
 
 BUSY_TIMEOUT_S: Final = 10.0
 """How long a process waits for the others' commits; one takes as long as the disk takes to sync, some ms."""
@@ -71,10 +69,9 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
 
-    def transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What a function gives for the connection; what it does there is committed, or rolled back when it raises.
-
-        A context manager would take several times as many steps, for each signal.
+    @contextmanager
+    def transaction(self) -> Generator[sqlite3.Connection]:
+        """A transaction that is committed at the end of the block, or rolled back when it raises.
 
         Raises:
             SpoolFull: The limit is reached, or the disk is full.
@@ -85,7 +82,7 @@ class Database:
                 connection = self._opened()
                 connection.execute("BEGIN IMMEDIATE")
                 try:
-                    made = work(connection)
+                    yield connection
                     connection.execute("COMMIT")
                 except BaseException:
                     with suppress(sqlite3.Error):  # some errors have rolled it back already
@@ -93,7 +90,6 @@ class Database:
                     raise
             except (sqlite3.Error, OSError) as error:
                 raise self._refusal(error) from error
-            return made
 
     @contextmanager
     def reading(self) -> Generator[sqlite3.Connection]:
