@@ -47,15 +47,25 @@ class Said(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A log record that nobody has seen.
+    """A log record that nobody has seen: what it takes to make it, since the spool does without it.
 
     Attributes:
-        record: As exporters get it.
+        said: What it says.
+        resource: As the SDK's records have it.
+        instrumentation_scope: Likewise.
         queues: The processors that are to have it, each with what puts it into its queue.
+        make: Makes it.
     """
 
-    record: Any
+    said: Said
+    resource: Any
+    instrumentation_scope: Any
     queues: Sequence[tuple[Any, Callable[[Any], None]]]
+    make: Callable[[Made], Any]
+
+    def whole(self) -> Any:
+        """The record as exporters get it."""
+        return self.make(self)
 
 
 def make_record(logger: Logger, said: Said) -> Made | None:
@@ -85,13 +95,19 @@ class _Quick:
         """Makes a record; None where only the public way will do."""
         logger = self._logger
         limits = logger._log_record_limits
-        name, body, rated, attributes, time_ns = said
-        queues = self._queues()
-        held = bounded(
-            attributes, limits.max_log_record_attributes, limits.max_log_record_attribute_length, is_open=True
-        )
-        if queues is None or held is None or not logger._logger_config.is_enabled:
+        queues, most = self._queues(), limits.max_log_record_attributes
+        if (
+            queues is None
+            or limits.max_log_record_attribute_length is not None
+            or (most is not None and len(said.attributes) > most)
+            or not logger._logger_config.is_enabled
+        ):
             return None
+        return Made(said, logger._resource, logger._instrumentation_scope, queues, self._whole)
+
+    def _whole(self, made: Made) -> Any:
+        name, body, rated, attributes, time_ns = made.said
+        limits = self._logger._log_record_limits
         record = _new(LogRecord)
         record.__dict__ = {
             "timestamp": time_ns,
@@ -103,18 +119,18 @@ class _Quick:
             "severity_text": "INFO",
             "severity_number": SeverityNumber.INFO,
             "body": body,
-            "attributes": held,
+            "attributes": bounded(attributes, limits.max_log_record_attributes, None, is_open=True),
             "event_name": name,
             "exception": None,
         }
         readable = _new(self._readable)
         readable.__dict__.update(
             log_record=record,
-            resource=logger._resource,
-            instrumentation_scope=logger._instrumentation_scope,
+            resource=made.resource,
+            instrumentation_scope=made.instrumentation_scope,
             limits=limits,
         )
-        return Made(readable, queues)
+        return readable
 
     def _queues(self) -> Sequence[tuple[Any, Callable[[Any], None]]] | None:
         """The provider's processors of now, each with its queue; None where one of them has none."""

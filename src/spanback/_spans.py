@@ -9,8 +9,9 @@ just as the SDK makes it, and for what is rare, everything goes the public way.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from operator import itemgetter
 from threading import Lock
 from time import time_ns
 from typing import Any, Final, NamedTuple
@@ -32,6 +33,7 @@ _FLAGS: Final = [TraceFlags(flags) for flags in range(4)]
 _NO_STATE: Final = trace.INVALID_SPAN_CONTEXT.trace_state
 _HELD: Final[Any] = BoundedAttributes
 _new: Final[Any] = object.__new__
+_said: Final[Any] = itemgetter(1)
 
 
 def start_client_span(
@@ -93,15 +95,27 @@ class Carrier(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A span that has ended and that nobody has seen.
+    """A span that has ended and that nobody has seen: what it takes to make it, since the spool does without it.
 
     Attributes:
-        span: As the SDK's processors get it at its end.
+        carrier: What it says.
+        context: Its own.
+        resource: As the SDK's spans have it.
+        instrumentation_scope: Likewise.
         processors: Those that are to have it.
+        make: Makes it.
     """
 
-    span: Any
+    carrier: Carrier
+    context: SpanContext
+    resource: Any
+    instrumentation_scope: Any
     processors: Sequence[Any]
+    make: Callable[[Made], Any]
+
+    def whole(self) -> Any:
+        """The span as the SDK's processors get it at its end."""
+        return self.make(self)
 
 
 def make_carrier(tracer: Tracer, carrier: Carrier) -> Made | None:
@@ -131,7 +145,11 @@ class _Quick:
         self._tracer = tracer
         self._sdk = sdk
         self.limits = limits = tracer._span_limits
-        self.most: int = sys.maxsize if limits.max_span_attributes is None else limits.max_span_attributes
+        self.most = _number(limits.max_span_attributes)
+        self._most_of_event = _number(limits.max_event_attributes)
+        self._most_of_link = _number(limits.max_link_attributes)
+        self._most_links = _number(limits.max_links)
+        self._takes_carriers = limits.max_attribute_length is None and limits.max_events != 0
         self.make_list: Any = type(fields["_events"])
         self._none = self.make_list(0)
         self._decisions = decisions_of(tracer.sampler, sdk.sampling)
@@ -139,6 +157,7 @@ class _Quick:
         self._processors = Processors(None, (), (), (), ())
         self._fields = {name: fields[name] for name in ENDED - {"_events", "_links"}}
         self._fields["_kind"] = SpanKind.CLIENT
+        self._scope = fields["_instrumentation_scope"]
         self._ended = sdk.ReadableSpan
         self._open = _open_kind(self, sdk._Span, {name: fields[name] for name in OPEN - {"_lock"}})
 
@@ -197,37 +216,42 @@ class _Quick:
 
     def make(self, carrier: Carrier) -> Made | None:
         """Makes a span of kind INTERNAL; None where only the public way will do."""
-        limits, processors = self.limits, self.processors().carried
-        most_characters = limits.max_attribute_length
-        event = bounded(carrier.event[1], limits.max_event_attributes, most_characters)
-        links = [(one, bounded(said, limits.max_link_attributes, most_characters)) for one, said in carrier.links]
-        has_room = limits.max_events != 0 and (limits.max_links is None or len(links) <= limits.max_links)
+        tracer, processors = self._tracer, self.processors().carried
+        _, parent, attributes, event, links, _, _ = carrier
         if (
             processors is None
-            or not self._tracer._tracer_config.is_enabled
-            or not has_room
-            or len(carrier.attributes) > self.most
-            or event is None
-            or None in [said for _, said in links]
+            or not self._takes_carriers
+            or not tracer._tracer_config.is_enabled
+            or len(attributes) > self.most
+            or len(event[1]) > self._most_of_event
+            or len(links) > self._most_links
+            or max(map(len, map(_said, links)), default=0) > self._most_of_link
         ):
             return None
-        trace_id, flags, _ = self._begun(carrier.parent)
+        trace_id, flags, _ = self._begun(parent)
+        own = self._context(trace_id, flags | _SAMPLED, None)
+        return Made(carrier, own, tracer.resource, self._scope, processors, self._whole)
+
+    def _whole(self, made: Made) -> Any:
+        carrier, limits = made.carrier, self.limits
         start_time_ns = carrier.start_time_ns
+        event = bounded(carrier.event[1], limits.max_event_attributes, None)
+        links = [trace.Link(one, bounded(said, limits.max_link_attributes, None)) for one, said in carrier.links]
         span = _new(self._ended)
         span.__dict__ = {
             **self._fields,
             "_kind": SpanKind.INTERNAL,
             "_name": carrier.name,
-            "_context": self._context(trace_id, flags | _SAMPLED, None),
+            "_context": made.context,
             "_parent": carrier.parent,
-            "_resource": self._tracer.resource,
+            "_resource": made.resource,
             "_start_time": start_time_ns,
             "_end_time": carrier.end_time_ns,
             "_attributes": bounded(carrier.attributes, limits.max_span_attributes, None),
             "_events": self._listed(limits.max_events, [self._sdk.Event(carrier.event[0], event, start_time_ns)]),
-            "_links": self._listed(limits.max_links, [trace.Link(context, said) for context, said in links]),
+            "_links": self._listed(limits.max_links, links),
         }
-        return Made(span, processors)
+        return span
 
     def processors(self) -> Processors:
         """The provider's processors of now."""
@@ -306,6 +330,10 @@ def _open_kind(quick: _Quick, base: Any, same: Mapping[str, Any]) -> Any:
             "_end_with": end_with,
         },
     )
+
+
+def _number(limit: int | None) -> int:
+    return sys.maxsize if limit is None else limit
 
 
 def _made(tracer: Any) -> _Quick | None:

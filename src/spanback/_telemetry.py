@@ -32,9 +32,12 @@ class Unsent:
 
     Attributes:
         feedback_id: Its id.
-        span: The ended carrier span, or None.
-        log: The log record with its resource and scope, or None.
+        span: The ended carrier span, or a `_spans.Made` for it, or None.
+        log: The log record with its resource and scope, or a `_log_records.Made` for it, or None.
     """
+
+    span: Any = None
+    log: Any = None
 
     def __init__(self, feedback_id: str, span: Any, log: Any) -> None:
         self.feedback_id = feedback_id

@@ -80,7 +80,7 @@ def both(what: Said, number: int = 1) -> tuple[list[list[Any]], list[list[Any]]]
     assert made is not None
     for (processor, queue), expected in zip(made.queues, ours.processors, strict=True):
         assert processor is expected
-        queue(made.record)
+        queue(made.whole())
     return theirs.exported(), ours.exported()
 
 

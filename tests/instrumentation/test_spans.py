@@ -573,7 +573,7 @@ def test_a_carrier(parent: SpanContext | None, sampler: Sampler) -> None:
         made = make_carrier(tracer, carrier(parent))
         assert made is not None
         for processor in made.processors:
-            processor.on_end(made.span)
+            processor.on_end(made.whole())
 
     expected, found = both(theirs, ours, sampler=sampler)
     assert len(found) == 1

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from opentelemetry import trace
@@ -21,7 +20,7 @@ from spanback._never_raise import never_raise
 from spanback._settings import Settings
 from spanback._spanref import SpanRef
 from spanback._spans import Carrier, make_carrier
-from spanback._telemetry import TELEMETRY
+from spanback._telemetry import TELEMETRY, Spool
 from spanback.errors import SpoolUnavailable
 from spanback.feedback._attributes import (
     Attributes,
@@ -34,7 +33,7 @@ from spanback.feedback._attributes import (
 from spanback.feedback._carrier_tracer import always_on
 from spanback.feedback._held import Held
 from spanback.feedback._metrics import measure
-from spanback.feedback._receipt import Placed, Receipt
+from spanback.feedback._receipt import Placed, Receipt, Status
 from spanback.feedback._recent import RECENT
 from spanback.feedback._rules import Placement
 from spanback.feedback._target import Target
@@ -89,9 +88,12 @@ def emit(emission: Emission, settings: Settings) -> Receipt:
     Raises:
         SpoolUnavailable: There is a spool, it does not take the record, and the app wants to be told.
     """
-    if TELEMETRY.spool is None:
+    spool = TELEMETRY.spool
+    if spool is None:
         return _noted(_emitted(emission, settings, None))
-    return emit_all((emission,), settings)[0]
+    held = Held(spool, emission.feedback_id)
+    made = _emitted(emission, settings, held)
+    return _released(made, held, _put(spool, (held,)))
 
 
 def emit_all(emissions: Sequence[Emission], settings: Settings) -> list[Receipt]:
@@ -99,64 +101,66 @@ def emit_all(emissions: Sequence[Emission], settings: Settings) -> list[Receipt]
     spool = TELEMETRY.spool
     if spool is None:
         return [_noted(_emitted(emission, settings, None)) for emission in emissions]
-    holds = [Held(spool) for _ in emissions]
+    holds = [Held(spool, emission.feedback_id) for emission in emissions]
     made = [_emitted(emission, settings, held) for emission, held in zip(emissions, holds, strict=True)]
-    unsent = [held.unsent(one.receipt.feedback_id) for one, held in zip(made, holds, strict=True)]
-    reason = None
+    trouble = _put(spool, holds)
+    return [_released(one, held, trouble) for one, held in zip(made, holds, strict=True)]
+
+
+def _put(spool: Spool, holds: Sequence[Held]) -> str | None:
+    """Commits what is held; says what kept it from that where the app is not told by an error."""
+    unsent = [held for held in holds if held.span is not None or held.log is not None]
     try:
-        if any(unsent):
-            spool.put([one for one in unsent if one is not None])
+        if unsent:
+            spool.put(unsent)
     except SpoolUnavailable as error:
         if not spool.falls_back:
             raise
-        reason = f"not spooled, since {error.reason}; "
-    receipts: list[Receipt] = []
-    for one, held, kept in zip(made, holds, unsent, strict=True):
-        held.release(is_spooled=reason is None)
-        receipt = _noted(one)
-        if reason is not None:
-            receipt = replace(receipt, reason=reason + receipt.reason)
-        elif kept is not None:
-            receipt = _spooled(receipt)
-        receipts.append(receipt)
-    return receipts
-
-
-def _spooled(receipt: Receipt) -> Receipt:
-    """The receipt of a signal that is on disk; `replace`, which asks what fields there are, takes it microseconds."""
-    return Receipt(
-        receipt.feedback_id,
-        "spooled",
-        receipt.placement,
-        receipt.target,
-        receipt.trace_id,
-        receipt.span_id,
-        receipt.omitted,
-        receipt.reason,
-    )
+        return f"not spooled, since {error.reason}; "
+    return None
 
 
 class _Emitted(NamedTuple):
-    """What one emission came to."""
+    """What one emission came to: what its receipt says, and what is counted."""
 
-    receipt: Receipt
     emission: Emission
     dimensions: dict[str, str]
     rated: trace.SpanContext
+    status: Status
+    placed: Placed | None
+    carrier: trace.SpanContext | None
+    reason: str
 
 
-def _noted(emitted: _Emitted) -> Receipt:
-    """Counts a signal that is out or on disk, and remembers it for its withdrawal."""
-    receipt, emission, dimensions, rated = emitted
-    if receipt.status != "disabled":
+def _released(emitted: _Emitted, held: Held, trouble: str | None) -> Receipt:
+    """Lets the exporters that wait for a signal have it, and notes it."""
+    held.release(is_spooled=trouble is None)
+    if trouble is not None:
+        return _noted(emitted, None, trouble)
+    return _noted(emitted, None if held.span is None and held.log is None else "spooled")
+
+
+def _noted(emitted: _Emitted, kept: Status | None = None, trouble: str = "") -> Receipt:
+    """Counts a signal that is out or on disk, and remembers it for its withdrawal.
+
+    Args:
+        emitted: What it came to.
+        kept: Its status, where that is another one by now.
+        trouble: What goes before its reason.
+    """
+    emission, dimensions, rated, status, placed, carrier, reason = emitted
+    feedback_id, targets = emission.feedback_id, emission.targets
+    if status != "disabled":
         feedback = emission.feedback
         meter = TELEMETRY.meter() if emission.action == "set" else None
         if meter is not None:
             never_raise(measure, meter, feedback, dimensions, _around(rated))
-        RECENT.add(
-            receipt.feedback_id, (emission.targets, feedback.name, feedback.source, feedback.type, feedback.criterion)
-        )
-    return receipt
+        RECENT.add(feedback_id, (targets, feedback.name, feedback.source, feedback.type, feedback.criterion))
+    trace_id, span_id = None, None
+    if carrier is not None:
+        trace_id, span_id = f"{carrier[0]:032x}", f"{carrier[1]:016x}"
+    ref = targets[0][0].ref
+    return Receipt(feedback_id, kept or status, placed, ref, trace_id, span_id, emission.omitted, trouble + reason)
 
 
 def _emitted(emission: Emission, settings: Settings, held: Held | None) -> _Emitted:
@@ -164,12 +168,11 @@ def _emitted(emission: Emission, settings: Settings, held: Held | None) -> _Emit
     tracer = TELEMETRY.tracer()  # asked in any case and first, since it may set up the other providers too
     tracer = None if settings.emit == "log" else tracer
     logger = None if settings.emit == "span" else TELEMETRY.logger()
-    targets, feedback_id, omitted = emission.targets, emission.feedback_id, emission.omitted
+    targets = emission.targets
     target = targets[0][0]
     ref = target.ref
     if tracer is None and logger is None:
-        receipt = Receipt(feedback_id, "disabled", None, ref, None, None, omitted, NO_PROVIDER)
-        return _Emitted(receipt, emission, {}, trace.INVALID_SPAN_CONTEXT)
+        return _Emitted(emission, {}, trace.INVALID_SPAN_CONTEXT, "disabled", None, None, NO_PROVIDER)
     dimensions = dimensions_of(target)
     attributes, event = span_attributes(emission, dimensions), event_attributes(emission, dimensions)
     links: list[tuple[trace.SpanContext, Attributes]] = []
@@ -186,16 +189,12 @@ def _emitted(emission: Emission, settings: Settings, held: Held | None) -> _Emit
             reason += _NO_ROOT
         carrier = never_raise(_carry, tracer, held, record, rated if placed == "child" else None)
     logged = logger is not None and never_raise(_log, logger, held, record, rated) is True
-    trace_id, span_id = None, None
-    if carrier is not None:
-        trace_id, span_id = f"{carrier.trace_id:032x}", f"{carrier.span_id:016x}"
-        status = "recorded" if is_known else "unresolved"
-    elif logged:
-        status, placed, reason = "recorded" if is_known else "unresolved", None, AS_LOG
-    else:
-        status, placed, reason = "disabled", None, NOT_TAKEN
-    receipt = Receipt(feedback_id, status, placed, ref, trace_id, span_id, omitted, reason)
-    return _Emitted(receipt, emission, dimensions, rated)
+    status: Status = "recorded" if is_known else "unresolved"
+    if carrier is None:
+        placed, reason = None, AS_LOG
+        if not logged:
+            status, reason = "disabled", NOT_TAKEN
+    return _Emitted(emission, dimensions, rated, status, placed, carrier, reason)
 
 
 def _place(target: Target, placement: Placement, earliest_ns: float) -> tuple[Placed, str]:
@@ -230,11 +229,12 @@ def _carry(
     if made is None:
         return _carry_openly(always_on(tracer) if held is None else held.tracer(tracer), carrier)
     if held is not None and held.takes_spans:
-        held.keep_span(made.span, made.processors)
+        held.keep_carrier(made)
     else:
+        span = made.whole()
         for processor in made.processors:
-            processor.on_end(made.span)
-    return made.span.context
+            processor.on_end(span)
+    return made.context
 
 
 def _carry_openly(tracer: trace.Tracer, carrier: Carrier) -> trace.SpanContext | None:
@@ -262,10 +262,11 @@ def _log(logger: Logger, held: Held | None, record: _Record, rated: trace.SpanCo
     if made is None:
         _log_openly(logger if held is None else held.logger(logger), said)
     elif held is not None and held.takes_logs:
-        held.keep_log(made.record, made.queues)
+        held.keep_log(made)
     else:
+        log_record = made.whole()
         for _, queue in made.queues:
-            queue(made.record)
+            queue(log_record)
     return True
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 from opentelemetry._logs import Logger
 from opentelemetry.trace import Tracer
 
+from spanback import _log_records, _spans
 from spanback._never_raise import never_raise
 from spanback._telemetry import Spool, Unsent
 from spanback.feedback._carrier_tracer import always_on, holding_logger, holding_tracer
@@ -26,20 +27,16 @@ _MEMBERS: Final = ("_span_processors", "_log_record_processors")
 _EXPORTERS: Final = ("span_exporter", "_exporter", "_batch_processor")
 
 
-class Held:
-    """Keeps what the SDK makes of one signal from its exporters.
+class Held(Unsent):
+    """Keeps what the SDK makes of one signal from its exporters. A form is None when it took the ordinary way.
 
     Args:
         spool: What the signal is meant for.
-
-    Attributes:
-        span: The ended carrier span, or None when it took the ordinary way or there is none.
-        log: The log record, likewise.
+        feedback_id: The signal's id.
     """
 
-    def __init__(self, spool: Spool) -> None:
-        self.span: Any = None
-        self.log: Any = None
+    def __init__(self, spool: Spool, feedback_id: str) -> None:
+        self.feedback_id = feedback_id
         self._spool = spool
         self._later: list[tuple[bool, Callable[[Any], None], Any]] = []
 
@@ -47,6 +44,16 @@ class Held:
     def takes_spans(self) -> bool:
         """Whether the spool sends spans."""
         return self._spool.sends("traces")
+
+    def keep_carrier(self, made: _spans.Made) -> None:
+        """As `keep_span`; the span is made only for somebody else than the spool."""
+        processors = made.processors
+        if not self._replaces(processors, "traces"):
+            self.keep_span(made.whole(), processors)
+            return
+        if processors:
+            self._later.append((True, _end, made))
+        self.span = made
 
     def keep_span(self, span: Any, processors: Sequence[Any]) -> None:
         """Keeps a span that has ended, which the processors get later, if at all."""
@@ -59,11 +66,17 @@ class Held:
         """Whether the spool sends log records."""
         return self._spool.sends("logs")
 
-    def keep_log(self, record: Any, queues: Sequence[tuple[Any, Callable[[Any], None]]]) -> None:
-        """Keeps a log record that processors get later, if at all, each into its queue."""
-        for processor, queue in queues:
-            self.keep_later(processor, queue, record, "logs")
-        self.log = record
+    def keep_log(self, made: _log_records.Made) -> None:
+        """Keeps a log record that processors get later, if at all, each into its queue; else as `keep_carrier`."""
+        queues = made.queues
+        if queues and not self._replaces([processor for processor, _ in queues], "logs"):
+            self.log = made.whole()
+            for processor, queue in queues:
+                self.keep_later(processor, queue, self.log, "logs")
+            return
+        if queues:
+            self._later.append((True, _queue, made))
+        self.log = made
 
     def tracer(self, tracer: Tracer) -> Tracer:
         """A tracer whose spans are all sampled and, where the spool sends spans, end here."""
@@ -74,10 +87,6 @@ class Held:
         """A logger whose records, where the spool sends logs, end here."""
         held = holding_logger(logger, partial(_Logs, self)) if self.takes_logs else None
         return logger if held is None else held
-
-    def unsent(self, feedback_id: str) -> Unsent | None:
-        """What is to be committed; None when all took the ordinary way."""
-        return None if self.span is None and self.log is None else Unsent(feedback_id, self.span, self.log)
 
     def release(self, *, is_spooled: bool) -> None:
         """Hands the signal to the exporters that wait for it; to all of them where the spool has not taken it."""
@@ -91,6 +100,9 @@ class Held:
             self._later.append((self._spool.replaces(processor, kind), hand, thing))
         else:
             hand(thing)
+
+    def _replaces(self, processors: Sequence[Any], kind: Kind) -> bool:
+        return all(_exports(one) and self._spool.replaces(one, kind) for one in processors) if processors else True
 
 
 class _Spans:
@@ -121,6 +133,20 @@ class _Logs:
         for processor in _members(self._real):
             self._held.keep_later(processor, processor.on_emit, log_record, "logs")
         self._held.log = log_record
+
+
+def _end(made: _spans.Made) -> None:
+    """Hands a span to processors that have waited for it."""
+    span = made.whole()
+    for processor in made.processors:
+        never_raise(processor.on_end, span)
+
+
+def _queue(made: _log_records.Made) -> None:
+    """Hands a log record to processors that have waited for it."""
+    record = made.whole()
+    for _, queue in made.queues:
+        never_raise(queue, record)
 
 
 def _members(processor: Any) -> tuple[Any, ...]:

@@ -15,6 +15,7 @@ import pytest
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -225,6 +226,56 @@ def test_where_nothing_can_be_written_the_ordinary_way_is_left(
     with pytest.raises(SpoolUnavailable):
         spanback.record_feedback(fake_ref(), score=1.0)
     memory.tracer_provider.shutdown()
+
+
+class Queue:
+    """Notes what is exported."""
+
+    def __init__(self) -> None:
+        self.got: list[Any] = []
+
+    def export(self, batch: Any) -> Any:
+        """Takes it."""
+        self.got += batch
+
+    def force_flush(self, timeout_millis: int = 0) -> bool:
+        """Has nothing to do."""
+        return True
+
+    def shutdown(self) -> None:
+        """Has nothing to do."""
+
+
+@pytest.mark.parametrize("is_writable", [True, False])
+@pytest.mark.parametrize("others", ["none", "replaced", "mixed"])
+def test_processors_that_only_export_get_what_the_spool_does_not_take(
+    others: str, is_writable: bool, durable: Durable, backend: Backend, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal goes to those that the spool replaces only where it has not taken it, and to the others in any case."""
+    monkeypatch.setenv("SPANBACK_SPOOL_FULL", "drop_oldest")
+    if not is_writable:
+        Path(path).write_bytes(b"no database" * 1_000)
+    tracers, loggers = TracerProvider(shutdown_on_exit=False), LoggerProvider(shutdown_on_exit=False)
+    spans: Any = Queue()
+    logs: Any = Queue()
+    if others != "none":
+        tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{backend.url}/v1/traces")))
+        loggers.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter(f"{backend.url}/v1/logs")))
+    if others == "mixed":
+        tracers.add_span_processor(BatchSpanProcessor(spans))
+        loggers.add_log_record_processor(BatchLogRecordProcessor(logs))
+    durable(backend, tracer_provider=tracers, logger_provider=loggers)
+    receipt = spanback.record_feedback(fake_ref(), score=1.0, feedback_id="one")
+    assert receipt.status == ("spooled" if is_writable else "recorded")
+    tracers.force_flush()
+    loggers.force_flush()
+    assert spanback.flush(30.0) == is_writable
+    reached = is_writable or others != "none"
+    assert backend.accepted == {"traces": ["one"] * reached, "logs": ["one"] * reached}
+    assert [len(spans.got), len(logs.got)] == [int(others == "mixed")] * 2
+    assert {f"{one.context.span_id:016x}" for one in spans.got} <= {receipt.span_id}
+    tracers.shutdown()
+    loggers.shutdown()
 
 
 def test_a_record_without_a_form_in_protobuf_is_refused(

@@ -400,8 +400,8 @@ def test_a_lease_is_renewed_and_a_lost_one_ends_the_round(
 
     def take_over(_kind: str, _ids: list[str]) -> None:
         if len(backend.asked) == 2:
-            with other._database.transaction() as connection:
-                connection.execute("UPDATE lanes SET owner = 'other', until_ns = ?", (time.time_ns() + 10**10,))
+            taken = "UPDATE lanes SET owner = 'other', until_ns = ?"
+            other._database.transaction(lambda connection: connection.execute(taken, (time.time_ns() + 10**10,)))
 
     backend.answer = take_over
     store.put(spans("1", "2", "3"))

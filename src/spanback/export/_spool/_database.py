@@ -6,12 +6,14 @@ import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from spanback._wal import is_busy, switch_to_wal
 from spanback.errors import SpoolFull, SpoolUnavailable
+
+T = TypeVar("T")
 
 BUSY_TIMEOUT_S: Final = 10.0
 """How long a process waits for the others' commits; one takes as long as the disk takes to sync, some ms."""
@@ -69,9 +71,10 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
 
-    @contextmanager
-    def transaction(self) -> Generator[sqlite3.Connection]:
-        """A transaction that is committed at the end of the block, or rolled back when it raises.
+    def transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What a function gives for the connection; what it does there is committed, or rolled back when it raises.
+
+        A context manager would take several times as many steps, for each signal.
 
         Raises:
             SpoolFull: The limit is reached, or the disk is full.
@@ -82,7 +85,7 @@ class Database:
                 connection = self._opened()
                 connection.execute("BEGIN IMMEDIATE")
                 try:
-                    yield connection
+                    made = work(connection)
                     connection.execute("COMMIT")
                 except BaseException:
                     with suppress(sqlite3.Error):  # some errors have rolled it back already
@@ -90,6 +93,7 @@ class Database:
                     raise
             except (sqlite3.Error, OSError) as error:
                 raise self._refusal(error) from error
+            return made
 
     @contextmanager
     def reading(self) -> Generator[sqlite3.Connection]:

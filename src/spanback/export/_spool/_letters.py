@@ -85,19 +85,7 @@ class Letters:
         Raises:
             SpoolUnavailable: The file cannot be written.
         """
-        moved = 0
-        with self._database.transaction() as connection:
-            for kind in KINDS:
-                columns = f"created_ns, {_COLUMNS}"
-                moved += connection.execute(
-                    f"INSERT INTO {kind} (id, {columns}) SELECT {NEXT_ID[kind]} - 1 "  # noqa: S608
-                    f"+ row_number() OVER (ORDER BY id), {columns} FROM dead WHERE kind = ? "
-                    "AND feedback_id = coalesce(?, feedback_id)",
-                    (time.time_ns(), kind, feedback_id),
-                ).rowcount
-            _delete(connection, "dead", feedback_id)
-            connection.execute("UPDATE lanes SET next_ns = 0, attempts = 0 WHERE owner IS NULL")
-        return moved
+        return self._database.transaction(lambda connection: _put_back(connection, feedback_id))
 
     def drop(self, tables: Sequence[str], feedback_id: str | None) -> int:
         """Deletes records for good; says how many.
@@ -105,8 +93,9 @@ class Letters:
         Raises:
             SpoolUnavailable: The file cannot be written.
         """
-        with self._database.transaction() as connection:
-            return sum(_delete(connection, table, feedback_id) for table in tables)
+        return self._database.transaction(
+            lambda connection: sum(_delete(connection, table, feedback_id) for table in tables)
+        )
 
     def count(self, tables: Sequence[str], feedback_id: str | None) -> int:
         """How many records `drop` would delete.
@@ -145,6 +134,21 @@ def _queue(connection: sqlite3.Connection, kind: Kind) -> dict[str, Any]:
         "next_attempt": _iso(next_ns) if next_ns else None,
         "last_trouble": reason,
     }
+
+
+def _put_back(connection: sqlite3.Connection, feedback_id: str | None) -> int:
+    moved = 0
+    for kind in KINDS:
+        columns = f"created_ns, {_COLUMNS}"
+        moved += connection.execute(
+            f"INSERT INTO {kind} (id, {columns}) SELECT {NEXT_ID[kind]} - 1 "  # noqa: S608
+            f"+ row_number() OVER (ORDER BY id), {columns} FROM dead WHERE kind = ? "
+            "AND feedback_id = coalesce(?, feedback_id)",
+            (time.time_ns(), kind, feedback_id),
+        ).rowcount
+    _delete(connection, "dead", feedback_id)
+    connection.execute("UPDATE lanes SET next_ns = 0, attempts = 0 WHERE owner IS NULL")
+    return moved
 
 
 def _delete(connection: sqlite3.Connection, table: str, feedback_id: str | None) -> int:

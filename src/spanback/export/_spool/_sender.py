@@ -111,7 +111,8 @@ class Sender:
 
     def wake(self) -> None:
         """Says that there is something to send."""
-        self._wake.set()
+        if not self._wake.is_set():  # else the next round, which has not looked yet, finds it
+            self._wake.set()
 
     def drain(self, deadline_s: float) -> bool:
         """Sends what waits, at once, and gives up with the first failure.

@@ -98,8 +98,11 @@ class DurableSpool:
         self.start()
         for sender in self._senders.values():
             sender.wake()
-        never_raise(self._observe)
-        self._say_dropped()
+        meter = TELEMETRY.meter()
+        if meter is not None and meter is not self._meter:
+            never_raise(self._observe, meter)
+        if self._store.dropped > self._said_dropped:
+            self._say_dropped()
 
     def start(self) -> None:
         """Starts the sending; at the exit of the interpreter there is none, and the next process sends."""
@@ -140,10 +143,7 @@ class DurableSpool:
             if was_running:
                 self.start()
 
-    def _observe(self) -> None:
-        meter = TELEMETRY.meter()
-        if meter is None or meter is self._meter:
-            return
+    def _observe(self, meter: Meter) -> None:
         self._meter = meter
         meter.create_observable_gauge(
             semconv.METRIC_FEEDBACK_SPOOL_PENDING,
@@ -165,7 +165,7 @@ class DurableSpool:
 
     def _say_dropped(self) -> None:
         dropped, now_s = self._store.dropped, time.monotonic()
-        if dropped > self._said_dropped and now_s >= self._silent_until_s:
+        if now_s >= self._silent_until_s:
             self._silent_until_s = now_s + _SAY_AGAIN_S
             _logger.warning(
                 "The spool %s is full: %d of its oldest records were dropped for new ones. Said once a minute.",

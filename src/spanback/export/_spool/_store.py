@@ -77,10 +77,11 @@ class Lane(NamedTuple):
 class _Waiting:
     """Records that one thread wants committed."""
 
+    is_taken = is_done = False
+    error: SpoolUnavailable | None = None
+
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = records
-        self.is_taken = self.is_done = False
-        self.error: SpoolUnavailable | None = None
 
 
 class Store:
@@ -143,11 +144,13 @@ class Store:
     def _commit_all(self, waiting: Sequence[_Waiting]) -> None:
         for one in waiting:
             one.is_taken = True  # whatever comes of it, its own thread does not commit it again
-        error = self._tried([record for one in waiting for record in one.records])
+        # What does not fit as a whole may fit in part; nobody is refused for the size of a neighbour.
+        if len(waiting) > 1 and self._tried([record for one in waiting for record in one.records]) is None:
+            for one in waiting:
+                one.is_done = True
+            return
         for one in waiting:
-            # What does not fit as a whole may fit in part; nobody is refused for the size of a neighbour.
-            alone = error is not None and len(waiting) > 1
-            one.error = self._tried(one.records) if alone else error
+            one.error = self._tried(one.records)
             one.is_done = True
 
     def _tried(self, records: Sequence[Record]) -> SpoolUnavailable | None:
@@ -161,20 +164,26 @@ class Store:
 
     def _insert(self, records: Sequence[Record], dropped: int = 0) -> int:
         now_ns = time.time_ns()
-        gone = 0
-        size_bytes = sum(len(one.resource) + len(one.scope) + len(one.body) for one in records)
-        with self._database.transaction() as connection:
+
+        def insert(connection: sqlite3.Connection) -> int:
+            gone = 0
             if not dropped:  # else they take the room of others
+                size_bytes = 0
+                for one in records:
+                    size_bytes += sum(map(len, one[3:]))
                 self._database.make_sure_of_room(connection, size_bytes)
             else:
                 gone = sum(connection.execute(_drop(table), (dropped,)).rowcount for table in TABLES)
-            for kind in KINDS:
-                rows = [(now_ns, r.feedback_id, now_ns, *r[2:]) for r in records if r.kind == kind]
-                if len(rows) > 1:
+            if len(records) <= len(KINDS):  # as fast for these, and faster to commit
+                for one in records:
+                    connection.execute(_INSERT[one.kind], (now_ns, one.feedback_id, now_ns, *one[2:]))
+            else:
+                for kind in KINDS:
+                    rows = ((now_ns, one.feedback_id, now_ns, *one[2:]) for one in records if one.kind == kind)
                     connection.executemany(_INSERT[kind], rows)
-                elif rows:
-                    connection.execute(_INSERT[kind], rows[0])  # as fast for one, and faster to commit
-        return gone
+            return gone
+
+        return self._database.transaction(insert)
 
     def _dropping(self, records: Sequence[Record], error: SpoolUnavailable | None) -> SpoolUnavailable | None:
         """Drops twice as much each time, until the records fit or nothing is left to drop."""
@@ -224,7 +233,8 @@ class Outbox:
 
     def claim(self, kind: Kind, now_ns: int) -> bool:
         """Takes the sending of a kind for `LEASE_S`, or renews it; False while another process has it."""
-        with self._database.transaction() as connection:
+
+        def claim(connection: sqlite3.Connection) -> bool:
             if self._lane(connection, kind, now_ns).is_held:
                 return False
             connection.execute(
@@ -232,14 +242,17 @@ class Outbox:
             )
             return True
 
+        return self._database.transaction(claim)
+
     def settle(self, kind: Kind, attempts: int, next_ns: int, reason: str | None) -> None:
         """Gives the lane up and says for all processes when it may be tried again."""
-        with self._database.transaction() as connection:
-            connection.execute(
+        self._database.transaction(
+            lambda connection: connection.execute(
                 "UPDATE lanes SET owner = NULL, until_ns = 0, attempts = ?, next_ns = ?, reason = ? "
                 "WHERE kind = ? AND owner = ?",
                 (attempts, next_ns, reason, kind, self._owner),
             )
+        )
 
     def batch(self, kind: Kind, now_ns: int, limit_records: int, limit_bytes: int) -> list[Row]:
         """The oldest records that are due: at least one if there is any, at most as many as the limits allow."""
@@ -273,17 +286,21 @@ class Outbox:
 
     def delete(self, kind: Kind, ids: Iterable[int]) -> None:
         """Deletes what the backend has accepted."""
-        with self._database.transaction() as connection:
-            connection.executemany(f"DELETE FROM {kind} WHERE id = ?", ((number,) for number in ids))  # noqa: S608
+        rows = ((number,) for number in ids)
+        self._database.transaction(
+            lambda connection: connection.executemany(f"DELETE FROM {kind} WHERE id = ?", rows)  # noqa: S608
+        )
 
     def delete_twins(self, kind: Kind) -> int:
         """Deletes the records whose signals are there in the other form too, and says how many."""
-        with self._database.transaction() as connection:
-            return connection.execute(f"DELETE FROM {kind} WHERE has_twin").rowcount  # noqa: S608
+        return self._database.transaction(
+            lambda connection: connection.execute(f"DELETE FROM {kind} WHERE has_twin").rowcount  # noqa: S608
+        )
 
     def bury(self, rows: Iterable[Row], reason: str, now_ns: int) -> None:
         """Moves records that the backend will never take to the dead letters."""
-        with self._database.transaction() as connection:
+
+        def bury(connection: sqlite3.Connection) -> None:
             for number, _, record in rows:
                 # Deleted first: where the limit is reached, the room that this leaves is taken again.
                 where = f"FROM {record.kind} WHERE id = ?"
@@ -296,13 +313,16 @@ class Outbox:
                         (record.kind, record.feedback_id, *found, now_ns, reason, record.has_twin, *record[3:]),
                     )
 
+        self._database.transaction(bury)
+
     def defer(self, row: Row, next_ns: int) -> None:
         """Lets the others go first."""
-        with self._database.transaction() as connection:
-            connection.execute(
+        self._database.transaction(
+            lambda connection: connection.execute(
                 f"UPDATE {row.record.kind} SET attempts = attempts + 1, next_ns = ? WHERE id = ?",  # noqa: S608
                 (next_ns, row.id),
             )
+        )
 
     def lane(self, kind: Kind, now_ns: int) -> Lane:
         """How the sending of a kind stands."""

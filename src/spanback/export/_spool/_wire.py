@@ -12,8 +12,9 @@ from typing import Any, Final, NamedTuple
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
+from spanback import _log_records, _spans
 from spanback._telemetry import Unsent
-from spanback.export._spool._bodies import NotWritten, Seen, log_body, span_body, varint
+from spanback.export._spool._bodies import NotWritten, Seen, carrier_body, log_body, said_body, span_body, varint
 from spanback.export._spool._store import Kind, Record
 
 # Fields of opentelemetry/proto/collector/{trace,logs}/v1 and opentelemetry/proto/{trace,logs}/v1, all of wire type 2.
@@ -35,6 +36,8 @@ class _Origin(NamedTuple):
     scope_bytes: bytes
 
 
+_WHOLE_BODIES: Final[dict[Kind, Callable[[Any, Seen], bytes]]] = {"traces": span_body, "logs": log_body}
+_BODIES: Final[dict[type, Callable[[Any, Seen], bytes]]] = {_spans.Made: carrier_body, _log_records.Made: said_body}
 _NONE: Final = object()
 _LAST: Final[dict[Kind, _Origin]] = {}
 
@@ -48,11 +51,13 @@ def encoded(signals: Iterable[Unsent]) -> list[Record]:
     spans: list[Record] = []
     logs: list[Record] = []
     for signal in signals:
-        seen: Seen = {}
-        if signal.span is not None:
-            spans.append(_record("traces", signal, signal.span, seen))
-        if signal.log is not None:
-            logs.append(_record("logs", signal, signal.log, seen))
+        seen: Seen = ({}, {})
+        feedback_id, span, log = signal.feedback_id, signal.span, signal.log
+        has_twin = span is not None and log is not None
+        if log is not None:  # it goes first, since it says all that the span and its event do
+            logs.append(_record("logs", feedback_id, log, seen, has_twin))
+        if span is not None:
+            spans.append(_record("traces", feedback_id, span, seen, has_twin))
     return spans + logs
 
 
@@ -83,26 +88,24 @@ def _framed_length(resource: bytes, scoped: bytes) -> bytes:
     return varint(len(resource) + len(_ITEMS) + len(varint(len(scoped))) + len(scoped))
 
 
-def _record(kind: Kind, signal: Unsent, item: Any, seen: Seen) -> Record:
+def _record(kind: Kind, feedback_id: str, item: Any, seen: Seen, has_twin: bool) -> Record:
     """One form of a signal, by the exporters' encoder where it must be."""
     origin = _LAST.get(kind)
     body = None
-    if origin is not None and _is_of(item, origin):
+    # The SDK's log records keep their resource elsewhere before 1.39; then the other encoder is asked each time.
+    if (
+        origin is not None
+        and item.instrumentation_scope is origin.scope
+        and getattr(item, "resource", None) is origin.resource
+    ):
         try:
-            dropped = 0 if kind == "traces" else item.dropped_attributes
-            body = span_body(item, seen) if kind == "traces" else log_body(item.log_record, dropped, seen)
+            body = _BODIES.get(type(item), _WHOLE_BODIES[kind])(item, seen)
         except (NotWritten, UnicodeEncodeError):
             body = None
     if origin is None or body is None:
-        origin, body = _encoded(kind, item)
+        origin, body = _encoded(kind, item.whole() if type(item) in _BODIES else item)
         _LAST[kind] = origin
-    has_twin = (signal.log if kind == "traces" else signal.span) is not None
-    return Record(kind, signal.feedback_id, has_twin, origin.resource_bytes, origin.scope_bytes, body)
-
-
-def _is_of(item: Any, origin: _Origin) -> bool:
-    # The SDK's log records keep their resource elsewhere before 1.39; then the other encoder is asked each time.
-    return getattr(item, "resource", None) is origin.resource and item.instrumentation_scope is origin.scope
+    return Record(kind, feedback_id, has_twin, origin.resource_bytes, origin.scope_bytes, body)
 
 
 def _encoded(kind: Kind, item: Any) -> tuple[_Origin, bytes]:
